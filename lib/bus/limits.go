@@ -1,0 +1,78 @@
+package bus
+
+import "time"
+
+// Limits of the protocol. A decoder rejects what goes beyond them before it
+// allocates for it; an encoder refuses to write it.
+const (
+	// Version is the first byte of every structure.
+	Version = 1
+
+	// TypeCard, TypeRecord and TypeFrame are the second byte of a structure.
+	TypeCard   = 1
+	TypeRecord = 2
+	TypeFrame  = 3
+
+	MaxFrameSize   = 256 << 10 // bytes on the wire, header and signature included
+	MaxRecords     = 1024      // records a frame
+	MaxRecordSize  = 261_910   // bytes of one record in a frame, its headers and lengths included
+	MaxHeadersSize = 16 << 10  // encoded headers of one record
+	MaxHeaderKey   = 255       // bytes
+
+	MaxMembers     = 1024
+	MaxAuthorities = 16
+	MaxCuts        = 256     // sessions listed in one record
+	MaxResolves    = 4       // losing branches named in one record
+	MaxRoomRecord  = 8 << 10 // bytes of a record with its signature, without the member list; see MaxCuts
+	MaxSealedSize  = 2 << 10 // bytes of one member's sealed key
+
+	MaxCardSize  = 2 << 10
+	MaxHandleLen = 64
+	MaxRoomName  = 200
+	MaxDetailLen = 1 << 10
+
+	MaxBody     = 2 << 20  // bytes of a control-plane request
+	MaxBlobBody = 64 << 20 // bytes of a blob
+	MaxURL      = 4 << 10
+
+	// SealedChunk is how many sealed keys the store keeps in one value.
+	SealedChunk = 256
+
+	// Shards is how many streams the persisted rooms share.
+	Shards = 8
+	// CatchUpSlots is how many rooms a session may read from the past at once.
+	CatchUpSlots = 4
+)
+
+// Times.
+const (
+	ClockSkew        = 120 * time.Second // between the clocks of two members
+	RequestClockSkew = 60 * time.Second  // between a client and its control plane
+	RequestLifetime  = 60 * time.Second  // created to expires
+	NonceLifetime    = 180 * time.Second // how long a spent request nonce is remembered
+
+	MaxCardLife       = 90 * 24 * time.Hour
+	MaxRecordLife     = 90 * 24 * time.Hour
+	DefaultRecordLife = 30 * 24 * time.Hour
+	DefaultRotate     = 7 * 24 * time.Hour
+	MaxGrace          = 30 * time.Second
+	LiveStale         = 5 * time.Minute // older frames of a live room are refused
+
+	// PublishTimeout bounds all attempts to publish one frame. DedupWindow is
+	// longer, so that a retry always meets the memory of its first attempt.
+	PublishTimeout = 60 * time.Second
+	DedupWindow    = 5 * time.Minute
+
+	HeadPoll = 60 * time.Second // how often clients ask for heads without a notice
+)
+
+// Receiving.
+const (
+	WindowSize       = 1024 // seqs remembered a session
+	WindowSessions   = 64   // sessions a room with a full window
+	WindowHeights    = 4096 // older sessions a room of which the highest seq is kept
+	ReorderWait      = 10 * time.Second
+	ReorderBytes     = 4 << 20
+	FetchQueueFrames = 1000 // frames that wait for an unknown epoch
+	FetchQueueBytes  = 4 << 20
+)
