@@ -1,0 +1,96 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/enmanuel/unibus/lib/bus"
+)
+
+// WriteFile makes path a file with the content data and exactly the permission
+// bits of mode, whatever the umask. What was there before stays whole until
+// it is replaced in one step; without an error the new content survives a
+// crash. The directory must exist.
+//
+// After an error path holds either the old content or the new, never a
+// mixture, unless it did not exist: then it may still not.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	aside, err := writeAside(path, data, mode)
+	if err != nil {
+		return fmt.Errorf("write file %s: %w", path, err)
+	}
+	if err := os.Rename(aside, path); err != nil {
+		return fmt.Errorf("write file %s: %w", path, errors.Join(err, os.Remove(aside)))
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("write file %s: %w", path, err)
+	}
+	return nil
+}
+
+// CreateFile makes path a new file with the content data and exactly the
+// permission bits of mode, whatever the umask. Without an error the file
+// survives a crash. The directory must exist.
+//
+// It never overwrites: if anything has that name already, be it a directory or
+// a dangling symbolic link, the error has [bus.CodeFileExists] and nothing
+// changes. Of several callers at once, in this process or in others, exactly
+// one succeeds. After any other error path does not exist.
+func CreateFile(path string, data []byte, mode fs.FileMode) error {
+	aside, err := writeAside(path, data, mode)
+	if err != nil {
+		return fmt.Errorf("create file %s: %w", path, err)
+	}
+	// Unlike rename, link refuses a name that is taken, and the file appears
+	// under its name only when it is complete.
+	linkErr := os.Link(aside, path)
+	removeErr := os.Remove(aside)
+	switch {
+	case errors.Is(linkErr, fs.ErrExist):
+		return bus.Errorf(bus.CodeFileExists, "create file %s: %w", path, errors.Join(fs.ErrExist, removeErr))
+	case linkErr != nil:
+		return fmt.Errorf("create file %s: %w", path, errors.Join(linkErr, removeErr))
+	}
+	if err := errors.Join(removeErr, syncDir(filepath.Dir(path))); err != nil {
+		return fmt.Errorf("create file %s: %w", path, errors.Join(err, os.Remove(path)))
+	}
+	return nil
+}
+
+// writeAside writes data to a new file beside path, down to the disk, and
+// returns the new file's path. On error it leaves no file.
+func writeAside(path string, data []byte, mode fs.FileMode) (aside string, err error) {
+	// CreateTemp makes the file 0600: nobody else reads a secret before its mode is set.
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(mode.Perm())
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+// syncDir brings a directory's names to the disk: without it a rename or a
+// link can be lost in a crash although the file's content is not.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // directories cannot be flushed there; NTFS journals its names
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
