@@ -8,10 +8,12 @@ const (
 	// Version is the first byte of every structure.
 	Version = 1
 
-	// TypeCard, TypeRecord and TypeFrame are the second byte of a structure.
+	// TypeCard, TypeRecord, TypeFrame and TypeEntry, a directory entry, are the
+	// second byte of a structure.
 	TypeCard   = 1
 	TypeRecord = 2
 	TypeFrame  = 3
+	TypeEntry  = 4
 
 	MaxFrameSize   = 256 << 10 // bytes on the wire, header and signature included
 	MaxRecords     = 1024      // records a frame
@@ -26,10 +28,12 @@ const (
 	MaxRoomRecord  = 8 << 10 // bytes of a record with its signature, without the member list; see MaxCuts
 	MaxSealedSize  = 2 << 10 // bytes of one member's sealed key
 
-	MaxCardSize  = 2 << 10
-	MaxHandleLen = 64
-	MaxRoomName  = 200
-	MaxDetailLen = 1 << 10
+	MaxKEMKeys    = 256      // HPKE keys of one identity; at one every 45 days they last 31 years
+	MaxSecretFile = 32 << 10 // bytes of an identity or root file; MaxKEMKeys make 15,200, wrapped 20,900
+	MaxCardSize   = 2 << 10
+	MaxHandleLen  = 64
+	MaxRoomName   = 200
+	MaxDetailLen  = 1 << 10
 
 	MaxBody     = 2 << 20  // bytes of a control-plane request
 	MaxBlobBody = 64 << 20 // bytes of a blob
