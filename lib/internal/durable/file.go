@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/enmanuel/unibus/lib/bus"
 )
@@ -26,7 +25,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	if err := os.Rename(aside, path); err != nil {
 		return fmt.Errorf("write file %s: %w", path, errors.Join(err, os.Remove(aside)))
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("write file %s: %w", path, err)
 	}
 	return nil
@@ -55,7 +54,7 @@ func CreateFile(path string, data []byte, mode fs.FileMode) error {
 	case linkErr != nil:
 		return fmt.Errorf("create file %s: %w", path, errors.Join(linkErr, removeErr))
 	}
-	if err := errors.Join(removeErr, syncDir(filepath.Dir(path))); err != nil {
+	if err := errors.Join(removeErr, SyncDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("create file %s: %w", path, errors.Join(err, os.Remove(path)))
 	}
 	return nil
@@ -80,17 +79,4 @@ func writeAside(path string, data []byte, mode fs.FileMode) (aside string, err e
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
 	return f.Name(), nil
-}
-
-// syncDir brings a directory's names to the disk: without it a rename or a
-// link can be lost in a crash although the file's content is not.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be flushed there; NTFS journals its names
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
