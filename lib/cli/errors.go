@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/enmanuel/unibus/lib/bus"
+)
+
+// hinted is an error with the hint to print below it.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (h *hinted) Error() string { return h.err.Error() }
+func (h *hinted) Unwrap() error { return h.err }
+
+// WithHint says what helps against err, in place of the hint its code has. A
+// hint is a command to run, or an act in the imperative. The outermost hint of
+// a chain is printed. WithHint of nil is nil.
+func WithHint(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &hinted{err, fmt.Sprintf(format, args...)}
+}
+
+// exiting is an error with an exit status of its own.
+type exiting struct {
+	err  error
+	exit Exit
+}
+
+func (e *exiting) Error() string { return e.err.Error() }
+func (e *exiting) Unwrap() error { return e.err }
+
+// WithExit ends the program with a status other than the one err's code has,
+// for instance [ExitPartial]. WithExit of nil is nil.
+func WithExit(err error, exit Exit) error {
+	if err == nil {
+		return nil
+	}
+	return &exiting{err, exit}
+}
+
+// Status is an error that ends the program with exactly this status and prints
+// nothing: somebody else, such as a plug-in, has said what there is to say.
+type Status int
+
+// Error names the status.
+func (s Status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// Usagef returns an error for a command that was called wrongly: code
+// [bus.CodeUsage], exit status 2 and a hint that names the help.
+func Usagef(format string, args ...any) error {
+	return bus.Errorf(bus.CodeUsage, format, args...)
+}
+
+// BadArg makes err, the reason why an argument or flag does not do, a usage
+// error: `ROOM: parse room name "x..y": …`.
+func BadArg(name string, err error) error {
+	return bus.Errorf(bus.CodeUsage, "%s: %w", name, err)
+}
+
+// ExitOf returns the status a program ends with after err.
+func ExitOf(err error) Exit {
+	if err == nil {
+		return ExitOK
+	}
+	if s, ok := errors.AsType[Status](err); ok {
+		return Exit(s)
+	}
+	if e, ok := errors.AsType[*exiting](err); ok {
+		return e.exit
+	}
+	if code := codeOf(err); code != bus.CodeInternal {
+		return AdviceFor(code).Exit
+	}
+	return ExitFailed
+}
+
+// codeOf is [bus.CodeOf], but knows a few errors of the standard library.
+func codeOf(err error) bus.Code {
+	if _, ok := errors.AsType[*bus.Error](err); ok {
+		return bus.CodeOf(err)
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return bus.CodeTimeout
+	case errors.Is(err, os.ErrNotExist):
+		return bus.CodeNotFound
+	case errors.Is(err, os.ErrExist):
+		return bus.CodeFileExists
+	}
+	return bus.CodeInternal
+}
+
+// report is what is said about an error, in lines or in JSON.
+type report struct {
+	Code    bus.Code `json:"code"`
+	Exit    Exit     `json:"exit"`
+	Message string   `json:"message"`
+	Hint    string   `json:"hint,omitempty"`
+}
+
+// reportOf chooses message and hint for err; command is what the user called,
+// for the hint that points to its help.
+func reportOf(err error, command string) report {
+	code := codeOf(err)
+	message, hint := Printable(strings.Join(strings.FieldsFunc(err.Error(), isLineBreak), "; ")), AdviceFor(code).Hint
+	if before, run, ok := strings.Cut(message, "; run: "); ok {
+		// Libraries know nothing of hints, but some know the command that helps.
+		message, hint = before, run
+	}
+	if code == bus.CodeUsage {
+		hint = command + " --help"
+	}
+	if h, ok := errors.AsType[*hinted](err); ok {
+		hint = Printable(h.hint)
+	}
+	return report{Code: code, Exit: ExitOf(err), Message: message, Hint: hint}
+}
+
+func isLineBreak(r rune) bool { return r == '\n' || r == '\r' }
+
+// write prints the report: two lines for people, or one line of JSON.
+func (r report) write(w io.Writer, asJSON bool) error {
+	if asJSON {
+		line, err := json.Marshal(struct {
+			V     int    `json:"v"`
+			Error report `json:"error"`
+		}{JSONVersion, r})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "%s\n", line)
+		return err
+	}
+	text := "error: " + r.Message + "\n"
+	if r.Hint != "" {
+		text += "hint: " + r.Hint + "\n"
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}

@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/internal/durable"
+)
+
+// passphraseFileVariable names the file that a passphrase is read from where
+// nobody is there to type it.
+const passphraseFileVariable = "UNIBUS_PASSPHRASE_FILE"
+
+// maxPassphrase bounds a passphrase, in bytes.
+const maxPassphrase = 1 << 10
+
+// Passphrase returns the passphrase that opens what, such as "alice.id": from
+// the file descriptor of --passphrase-fd, else the file that
+// UNIBUS_PASSPHRASE_FILE names, else by asking at the terminal. Of files the
+// first line counts. An error has [bus.CodePassphrase], or
+// [bus.CodeFileMode] for a file others can read.
+func (c *Call) Passphrase(what string) (string, error) {
+	if p, ok, err := c.givenPassphrase(); ok || err != nil {
+		return p, err
+	}
+	return c.ask("Passphrase for " + what + ": ")
+}
+
+// NewPassphrase returns a passphrase to lock what with. It comes from where
+// [Call.Passphrase] takes it, and is asked for twice at a terminal. An empty
+// one typed there is returned as such: it is for the command to say whether
+// that means no passphrase.
+func (c *Call) NewPassphrase(what string) (string, error) {
+	if p, ok, err := c.givenPassphrase(); ok || err != nil {
+		return p, err
+	}
+	first, err := c.ask("New passphrase for " + what + ": ")
+	if err != nil {
+		return "", err
+	}
+	second, err := c.ask("The same again: ")
+	if err != nil {
+		return "", err
+	}
+	if first != second {
+		return "", WithHint(bus.Errorf(bus.CodePassphrase, "read passphrase: the two are not the same"), "type it again")
+	}
+	return first, nil
+}
+
+// PassphraseGiven reports whether a passphrase comes without asking anybody.
+func (c *Call) PassphraseGiven() bool {
+	return c.Int(flagPassphraseFD) >= 0 || c.Env.Getenv(passphraseFileVariable) != ""
+}
+
+// givenPassphrase reads the passphrase from where the user said; ok is false
+// if they did not.
+func (c *Call) givenPassphrase() (passphrase string, ok bool, err error) {
+	if fd := c.Int(flagPassphraseFD); fd >= 0 {
+		in := c.Env.Stdin
+		if fd > 0 {
+			f := os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd))
+			if f == nil {
+				return "", false, Usagef("--passphrase-fd %d is no file descriptor", fd)
+			}
+			defer f.Close()
+			in = f
+		}
+		passphrase, err = firstLine(in)
+		return passphrase, err == nil, err
+	}
+	path := c.Env.Getenv(passphraseFileVariable)
+	if path == "" {
+		return "", false, nil
+	}
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().IsRegular() { // pipes of a shell have modes that mean nothing
+		err = durable.CheckPrivate(path)
+	}
+	if err != nil {
+		return "", false, bus.Errorf(passphraseCode(err), "read %s: %w", passphraseFileVariable, err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", false, bus.Errorf(bus.CodePassphrase, "read %s: %w", passphraseFileVariable, err)
+	}
+	defer f.Close()
+	passphrase, err = firstLine(f)
+	return passphrase, err == nil, err
+}
+
+// passphraseCode keeps the code of a file with a wrong mode; whatever else is
+// the matter, there is no passphrase.
+func passphraseCode(err error) bus.Code {
+	if errors.Is(err, bus.ErrFileMode) {
+		return bus.CodeFileMode
+	}
+	return bus.CodePassphrase
+}
+
+// firstLine reads a passphrase and not a byte beyond its line, since the same
+// descriptor may carry other things. An empty one is an error: nobody goes to
+// the length of giving a file to say that there is no passphrase.
+func firstLine(r io.Reader) (string, error) {
+	var line bytes.Buffer
+	for one := make([]byte, 1); line.Len() <= maxPassphrase; {
+		n, err := r.Read(one)
+		if n == 1 && one[0] != '\n' {
+			line.WriteByte(one[0])
+			continue
+		}
+		if n == 1 || err == io.EOF {
+			passphrase := bytes.TrimSuffix(line.Bytes(), []byte("\r"))
+			if len(passphrase) == 0 {
+				return "", bus.Errorf(bus.CodePassphrase, "read passphrase: the first line is empty")
+			}
+			return string(passphrase), nil
+		}
+		if err != nil {
+			return "", bus.Errorf(bus.CodePassphrase, "read passphrase: %w", err)
+		}
+	}
+	return "", bus.Errorf(bus.CodePassphrase, "read passphrase: it is longer than %d bytes", maxPassphrase)
+}
+
+// ask reads a line at the controlling terminal, which is not standard input
+// when messages are piped in, without showing it.
+func (c *Call) ask(prompt string) (string, error) {
+	if c.Env.Terminal == "" {
+		return "", bus.Errorf(bus.CodePassphrase, "read passphrase: there is no terminal to ask at")
+	}
+	tty, err := os.OpenFile(c.Env.Terminal, os.O_RDWR, 0)
+	if err != nil {
+		return "", bus.Errorf(bus.CodePassphrase, "read passphrase: there is no terminal to ask at")
+	}
+	defer tty.Close()
+	fd := int(tty.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return "", bus.Errorf(bus.CodePassphrase, "read passphrase: %s is no terminal", c.Env.Terminal)
+	}
+	if _, err := fmt.Fprint(tty, Printable(prompt)); err != nil {
+		return "", bus.Errorf(bus.CodePassphrase, "read passphrase: %w", err)
+	}
+	type result struct {
+		line []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		line, err := term.ReadPassword(fd)
+		done <- result{line, err}
+	}()
+	var got result
+	select {
+	case got = <-done:
+	case <-c.Done():
+		// The read cannot be woken; the process is about to end and must not
+		// leave a terminal that shows nothing.
+		got.err = errors.Join(c.Err(), term.Restore(fd, state))
+	}
+	_, lineErr := fmt.Fprintln(tty) // the user's own Enter was not shown
+	if err := errors.Join(got.err, lineErr); err != nil {
+		return "", bus.Errorf(bus.CodePassphrase, "read passphrase: %w", err)
+	}
+	return string(got.line), nil
+}
