@@ -23,10 +23,10 @@ const (
 
 	MaxMembers     = 1024
 	MaxAuthorities = 16
-	MaxCuts        = 256     // sessions listed in one record
-	MaxResolves    = 4       // losing branches named in one record
-	MaxRoomRecord  = 8 << 10 // bytes of a record with its signature, without the member list; see MaxCuts
-	MaxSealedSize  = 2 << 10 // bytes of one member's sealed key
+	MaxCuts        = 256      // sessions listed in one record
+	MaxResolves    = 4        // losing branches named in one record
+	MaxRoomRecord  = 16 << 10 // bytes of a record with its signature, without the member list; all its lists full make 15,592
+	MaxSealedSize  = 2 << 10  // bytes of one member's sealed key
 
 	MaxKEMKeys    = 256      // HPKE keys of one identity; at one every 45 days they last 31 years
 	MaxSecretFile = 32 << 10 // bytes of an identity or root file; MaxKEMKeys make 15,200, wrapped 20,900
