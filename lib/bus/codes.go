@@ -146,7 +146,7 @@ var codeTitles = map[Code]string{
 	CodeDedupPoisoned:   "the server claims to have the frame before it was first sent",
 	CodeNonceRefused:    "the server asked for a signature over something that is no nonce",
 	CodeUnauthenticated: "the request is not signed by an active user",
-	CodeClockSkew:       "the clocks of client and server differ too much",
+	CodeClockSkew:       "the clocks of the two sides differ too much",
 	CodeNonceSpent:      "the request was already used",
 	CodeForbidden:       "the signer may not do this",
 	CodeRevoked:         "the user was revoked",

@@ -17,7 +17,7 @@ const (
 
 	MaxFrameSize   = 256 << 10 // bytes on the wire, header and signature included
 	MaxRecords     = 1024      // records a frame
-	MaxRecordSize  = 261_910   // bytes of one record in a frame, its headers and lengths included
+	MaxRecordSize  = 261_910   // bytes of one record in a frame: its encoded headers and its body
 	MaxHeadersSize = 16 << 10  // encoded headers of one record
 	MaxHeaderKey   = 255       // bytes
 

@@ -1,0 +1,167 @@
+package frame
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/enmanuel/unibus/lib/bus"
+)
+
+// maxSent is the last microsecond of the year 9999, beyond which a time has no
+// text form (RFC 3339).
+const maxSent = 253402300799_999_999
+
+// padmé returns the length that content of n bytes, at least 2, is padded to
+// (Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and
+// Communication with PURBs", 2019): at most 12 % more, and O(log log n) bits of
+// the length are left to see.
+func padmé(n int) int {
+	e := bits.Len(uint(n)) - 1
+	mask := 1<<(e-bits.Len(uint(e))) - 1
+	return (n + mask) &^ mask
+}
+
+// paddedLen returns how long the inner part of a frame with content of n bytes
+// is. Where Padmé goes beyond what a frame can carry, the limit is the length.
+func paddedLen(n int, flags bus.RoomFlags) int {
+	if !flags.Has(bus.FlagPad) {
+		return n
+	}
+	return min(padmé(n), MaxInner)
+}
+
+// appendInner writes time, records and padding. The records have passed
+// [CheckRecord] and contentLen is their [InnerOverhead] and sizes.
+func appendInner(dst []byte, sent time.Time, recs []Record, contentLen, innerLen int) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(sent.UnixMicro()))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(recs)))
+	for i := range recs {
+		r := &recs[i]
+		dst = binary.BigEndian.AppendUint16(dst, uint16(r.headersLen()))
+		for _, h := range r.Headers {
+			dst = append(dst, byte(len(h.Key)))
+			dst = append(dst, h.Key...)
+			dst = binary.BigEndian.AppendUint16(dst, uint16(len(h.Value)))
+			dst = append(dst, h.Value...)
+		}
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(r.Body)))
+		dst = append(dst, r.Body...)
+	}
+	return append(dst, zeros[:innerLen-contentLen]...)
+}
+
+// zeros is as long as the most padding a frame can have: what Padmé adds to
+// lengths from 128 to 256 KiB is below 4 KiB.
+var zeros [4 << 10]byte
+
+// parseInner reads what appendInner writes and nothing else. Bodies alias
+// inner; all headers of the frame share one string.
+func parseInner(inner []byte, flags bus.RoomFlags) (time.Time, []Record, error) {
+	if len(inner) > MaxInner {
+		return time.Time{}, nil, malformedInner("%d bytes, more than %d", len(inner), MaxInner)
+	}
+	s := cryptobyte.String(inner)
+	var micros uint64
+	var n uint16
+	if !s.ReadUint64(&micros) || !s.ReadUint16(&n) {
+		return time.Time{}, nil, malformedInner("%d bytes are too few", len(inner))
+	}
+	if micros > maxSent {
+		return time.Time{}, nil, malformedInner("time of sending is beyond the year 9999")
+	}
+	if n == 0 || n > bus.MaxRecords {
+		return time.Time{}, nil, malformedInner("%d records, want 1 to %d", n, bus.MaxRecords)
+	}
+	shape, err := checkRecords(s, int(n))
+	if err != nil {
+		return time.Time{}, nil, err
+	}
+	content := len(inner) - shape.restLen
+	if want := paddedLen(content, flags); len(inner) != want {
+		return time.Time{}, nil, malformedInner("%d bytes of content are padded to %d, want %d", content, len(inner), want)
+	}
+	for _, b := range inner[content:] {
+		if b != 0 {
+			return time.Time{}, nil, malformedInner("padding is not zero")
+		}
+	}
+	return time.UnixMicro(int64(micros)).UTC(), buildRecords(s, int(n), shape), nil
+}
+
+// shape is what has to be known about the records of a frame before memory is
+// taken for them.
+type shape struct {
+	fields     int // headers of all records
+	headersLen int // their encoded length
+	restLen    int // bytes after the last record
+}
+
+func checkRecords(s cryptobyte.String, n int) (shape, error) {
+	var sh shape
+	for i := range n {
+		var headers, body cryptobyte.String
+		if !s.ReadUint16LengthPrefixed(&headers) || !readUint32LengthPrefixed(&s, &body) {
+			return sh, malformedInner("record %d of %d is cut short", i, n)
+		}
+		if len(headers) > bus.MaxHeadersSize {
+			return sh, malformedInner("record %d has %d bytes of headers, more than %d", i, len(headers), bus.MaxHeadersSize)
+		}
+		sh.headersLen += len(headers)
+		var last cryptobyte.String
+		for first := true; !headers.Empty(); first = false {
+			var key, value cryptobyte.String
+			if !headers.ReadUint8LengthPrefixed(&key) || !headers.ReadUint16LengthPrefixed(&value) {
+				return sh, malformedInner("a header of record %d is cut short", i)
+			}
+			if len(key) == 0 || !first && string(key) <= string(last) {
+				return sh, malformedInner("header keys of record %d are empty or do not ascend", i)
+			}
+			last = key
+			sh.fields++
+		}
+	}
+	sh.restLen = len(s)
+	return sh, nil
+}
+
+// buildRecords reads what checkRecords has accepted.
+func buildRecords(s cryptobyte.String, n int, sh shape) []Record {
+	recs := make([]Record, n)
+	fields := make([]HeaderField, 0, sh.fields)
+	var text strings.Builder
+	text.Grow(sh.headersLen)
+	for i := range recs {
+		var headers, body cryptobyte.String
+		s.ReadUint16LengthPrefixed(&headers)
+		readUint32LengthPrefixed(&s, &body)
+		recs[i].Body = body[:len(body):len(body)]
+		if headers.Empty() {
+			continue
+		}
+		start, from := text.Len(), len(fields)
+		text.Write(headers)
+		block := text.String()[start:]
+		for len(block) > 0 {
+			keyEnd := 1 + int(block[0])
+			valueEnd := keyEnd + 2 + int(block[keyEnd])<<8 + int(block[keyEnd+1])
+			fields = append(fields, HeaderField{Key: block[1:keyEnd], Value: block[keyEnd+2 : valueEnd]})
+			block = block[valueEnd:]
+		}
+		recs[i].Headers = fields[from:len(fields):len(fields)]
+	}
+	return recs
+}
+
+// readUint32LengthPrefixed is the one length that cryptobyte has no reader for.
+func readUint32LengthPrefixed(s, out *cryptobyte.String) bool {
+	var n uint32
+	return s.ReadUint32(&n) && uint64(n) <= uint64(len(*s)) && s.ReadBytes((*[]byte)(out), int(n))
+}
+
+func malformedInner(format string, args ...any) error {
+	return bus.Errorf(bus.CodeMalformed, "parse content of frame: "+format, args...)
+}
