@@ -16,10 +16,7 @@ import (
 	"github.com/enmanuel/unibus/lib/internal/durable"
 )
 
-const (
-	pinsDirMode  fs.FileMode = 0o700
-	pinsFileMode fs.FileMode = 0o600
-)
+const pinsFileMode fs.FileMode = 0o600
 
 // CardPins remembers, across restarts and for all processes that share the
 // directory, the newest card seen of every identity of one bus. It may be used
@@ -38,7 +35,7 @@ type cardPin struct {
 // OpenCardPins returns the pins kept in dir, which is made if it is missing and
 // must be used for one bus only.
 func OpenCardPins(dir string) (*CardPins, error) {
-	if err := os.MkdirAll(dir, pinsDirMode); err != nil {
+	if err := durable.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("open card pins: %w", err)
 	}
 	return &CardPins{file: filepath.Join(dir, "cards"), lock: filepath.Join(dir, "cards.lock")}, nil

@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	pinsDirMode fs.FileMode = 0o700
 	pinFileMode fs.FileMode = 0o600
 	pinSize                 = 8 + 32
 )
@@ -64,7 +63,7 @@ func (p *Pins) Get(ctx context.Context, room bus.RoomID) (Pin, bool, error) {
 // hash is [bus.CodeFork], the same pin again is no change. Somebody whom another
 // process has overtaken accepts records up to the pin first and then moves it.
 func (p *Pins) Move(ctx context.Context, room bus.RoomID, next Pin) error {
-	if err := os.MkdirAll(p.dir, pinsDirMode); err != nil {
+	if err := durable.MkdirAll(p.dir); err != nil {
 		return fmt.Errorf("move head pin: %w", err)
 	}
 	unlock, err := durable.Lock(ctx, filepath.Join(p.dir, "pins.lock"))
