@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -283,8 +284,8 @@ func unwrap(text []byte, passphrase func() (string, error)) ([]byte, error) {
 	}
 	identity.SetMaxWorkFactor(maxWorkFactor)
 	plain, err := age.Decrypt(in, identity)
-	if noMatch, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
-		return nil, bus.Errorf(bus.CodePassphrase, "unwrap file: %w", noMatch)
+	if noMatch, ok := errors.AsType[*age.NoIdentityMatchError](err); ok && slices.Contains(noMatch.StanzaTypes, "scrypt") {
+		return nil, bus.Errorf(bus.CodePassphrase, "unwrap file: wrong passphrase")
 	}
 	if err != nil {
 		return nil, bus.Errorf(bus.CodeMalformed, "unwrap file: %w", err)
