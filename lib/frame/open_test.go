@@ -1,0 +1,665 @@
+package frame
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/room"
+)
+
+// refuse checks that a frame is refused with a code, that nothing comes out or
+// is left in its memory, and that the opener is as before: what it accepted
+// and what it would accept.
+func (w *world) refuse(o *Opener, roomToken, senderToken string, frame []byte, want bus.Code) {
+	w.t.Helper()
+	before := o.window.Heights()
+	frame = slices.Clone(frame)
+	opened, err := o.Open(roomToken, senderToken, frame)
+	if bus.CodeOf(err) != want || errors.Is(err, ErrDuplicate) {
+		w.t.Errorf("error %v, want code %s", err, want)
+	}
+	if opened != nil {
+		w.t.Errorf("released %v", opened.Records)
+	}
+	if w.policy.Encrypted() && bytes.Contains(frame, []byte("hello")) {
+		w.t.Error("the memory of the frame shows its content")
+	}
+	if diff := cmp.Diff(before, o.window.Heights()); diff != "" {
+		w.t.Errorf("the window moved:\n%s", diff)
+	}
+}
+
+// refuseHere is refuse for a frame that comes by the subject it names.
+func (w *world) refuseHere(o *Opener, frame []byte, want bus.Code) {
+	w.t.Helper()
+	h, err := ParseHeader(frame)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.refuse(o, h.Room.Token(), h.Sender.Token(), frame, want)
+}
+
+func (w *world) accept(o *Opener, frame []byte) *Opened {
+	w.t.Helper()
+	opened, err := w.open(o, frame)
+	if err != nil {
+		w.t.Fatalf("open: %v", err)
+	}
+	return opened
+}
+
+func TestEveryFlippedBitIsRefusedWithItsClass(t *testing.T) {
+	for name, policy := range suites {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, policy)
+			w.next()
+			frame := w.seal(w.sealer("alice", 1, 1), 1)
+			tampered := bus.CodeDecrypt
+			if !policy.Encrypted() {
+				tampered = bus.CodeBadSignature
+			}
+			class := func(i, bit int) bus.Code {
+				switch {
+				case i < 4: // magic, version, type
+					return bus.CodeMalformed
+				case i < 6: // suite, flags
+					return bus.CodePolicy
+				case i < 38: // room
+					return bus.CodeMisrouted
+				case i == 45 && bit == 0: // epoch 0, which exists
+					return bus.CodeFork
+				case i < 46: // epoch
+					return bus.CodeEpochUnknown
+				case i < 54: // tag
+					return bus.CodeFork
+				case i < 54+16: // sender, as far as the subject has it
+					return bus.CodeMisrouted
+				case i < 86:
+					return bus.CodeNotMember
+				case i < 134: // session, seq, nonce
+					return tampered
+				case i < HeaderSize: // length of the ciphertext
+					return bus.CodeMalformed
+				case i < len(frame)-SignatureSize:
+					return tampered
+				}
+				return bus.CodeBadSignature
+			}
+			o := w.opener()
+			roomToken, senderToken := w.room().Token(), w.people["alice"].ID().Token()
+			for i := range frame {
+				for bit := range 8 {
+					flipped := slices.Clone(frame)
+					flipped[i] ^= 1 << bit
+					w.refuse(o, roomToken, senderToken, flipped, class(i, bit))
+					if t.Failed() {
+						t.Fatalf("byte %d, bit %d", i, bit)
+					}
+				}
+			}
+			for n := range frame {
+				w.refuse(o, roomToken, senderToken, frame[:n], bus.CodeMalformed)
+			}
+			w.refuse(o, roomToken, senderToken, append(slices.Clone(frame), 0), bus.CodeMalformed)
+			w.refuse(o, roomToken, senderToken, make([]byte, bus.MaxFrameSize+1), bus.CodeMalformed)
+			w.accept(o, frame)
+		})
+	}
+}
+
+func TestReplayedFrame(t *testing.T) {
+	w := newWorld(t, stored)
+	s, o := w.sealer("alice", 0, 1), w.opener()
+	first := w.seal(s, 0)
+	w.accept(o, first)
+	if opened, err := w.open(o, first); !errors.Is(err, ErrDuplicate) || opened != nil {
+		t.Errorf("the same frame again: %v, %v", opened, err)
+	}
+	for seq := bus.Seq(1); seq <= bus.WindowSize; seq++ {
+		w.accept(o, w.seal(s, seq))
+	}
+	w.refuseHere(o, first, bus.CodeReplay)
+
+	t.Run("after a restart with heights", func(t *testing.T) {
+		again := NewOpener(w, NewWindow(o.window.Heights()), w.time)
+		w.refuseHere(again, first, bus.CodeReplay)
+		w.refuseHere(again, w.seal(w.sealer("alice", 0, 1), bus.WindowSize), bus.CodeReplay)
+		w.accept(again, w.seal(s, bus.WindowSize+1))
+	})
+}
+
+func TestDuplicateLeavesTheFrameAsItIs(t *testing.T) {
+	w := newWorld(t, stored)
+	frame, o := w.seal(w.sealer("alice", 0, 1), 0), w.opener()
+	w.accept(o, frame)
+	again := slices.Clone(frame)
+	if _, err := o.Open(w.room().Token(), w.people["alice"].ID().Token(), again); !errors.Is(err, ErrDuplicate) {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(again, frame) {
+		t.Error("the frame was changed")
+	}
+}
+
+func TestFrameUnderAnotherSendersName(t *testing.T) {
+	w := newWorld(t, stored)
+	o := w.opener()
+	alice, bob := w.people["alice"].ID(), w.people["bob"].ID()
+	honest := w.seal(w.sealer("bob", 0, 1), 0)
+
+	// Bob's own frame on Alice's subject.
+	w.refuse(o, w.room().Token(), alice.Token(), honest, bus.CodeMisrouted)
+
+	// A frame that says it is Alice's, which Bob can encrypt but not sign.
+	forged, _, err := w.forger("bob", w.header("alice", 0, 1), w.key(0), w.Head().Hash()).seal(nil, 0, w.now, text("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.refuse(o, w.room().Token(), alice.Token(), forged, bus.CodeBadSignature)
+	w.refuse(o, w.room().Token(), bob.Token(), forged, bus.CodeMisrouted)
+
+	// It has not taken the seq from Alice.
+	w.accept(o, w.seal(w.sealer("alice", 0, 1), 0))
+	w.accept(o, honest)
+}
+
+func TestFrameOfAnotherRoom(t *testing.T) {
+	w, other := newWorld(t, stored), newWorld(t, stored)
+	other.people, other.pubs = w.people, w.pubs
+	other.epochs = nil
+	signed, err := room.Create(w.people["olga"], other.draft(nil), other.now, zeroReader{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.add(signed)
+	o := w.opener()
+	frame := other.seal(other.sealer("alice", 0, 1), 0)
+	alice := w.people["alice"].ID().Token()
+	w.refuse(o, other.room().Token(), alice, frame, bus.CodeMisrouted)
+	w.refuse(o, w.room().Token(), alice, frame, bus.CodeMisrouted)
+	// The same with the room's name written over it.
+	id := w.room()
+	copy(frame[6:], id[:])
+	w.refuse(o, w.room().Token(), alice, frame, bus.CodeFork)
+	tag := TagOf(w.Head().Hash())
+	copy(frame[46:], tag[:])
+	w.refuse(o, w.room().Token(), alice, frame, bus.CodeDecrypt)
+}
+
+// zeroReader makes what is drawn from it predictable, not less valid.
+type zeroReader struct{}
+
+func (zeroReader) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func TestFrameOfAnotherBranch(t *testing.T) {
+	w := newWorld(t, stored)
+	ours, theirs := *w, *w
+	ours.epochs, theirs.epochs = slices.Clone(w.epochs), slices.Clone(w.epochs)
+	ours.next()
+	theirs.next()
+	o := ours.opener()
+	frame := theirs.seal(theirs.sealer("alice", 1, 1), 0)
+	ours.refuseHere(o, frame, bus.CodeFork)
+	// A member can write the right tag, but the keys are of the branch.
+	h := ours.header("alice", 1, 1)
+	forged, _, err := w.forger("alice", h, theirs.key(1), theirs.Head().Hash()).seal(nil, 0, w.now, text("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours.refuseHere(o, forged, bus.CodeDecrypt)
+}
+
+func TestUnsignedFrame(t *testing.T) {
+	for name, policy := range suites {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, policy)
+			o := w.opener()
+			frame := w.seal(w.sealer("alice", 0, 1), 0)
+			unsigned := slices.Clone(frame)
+			clear(unsigned[len(unsigned)-SignatureSize:])
+			w.refuseHere(o, unsigned, bus.CodeBadSignature)
+			w.refuse(o, w.room().Token(), w.people["alice"].ID().Token(), frame[:len(frame)-SignatureSize], bus.CodeMalformed)
+			w.accept(o, frame)
+		})
+	}
+}
+
+func TestSignatureOfAnotherFrameDoesNotFit(t *testing.T) {
+	w := newWorld(t, policyOf(bus.SuitePlain, bus.FlagPersist))
+	s, o := w.sealer("alice", 0, 1), w.opener()
+	a, b := w.seal(s, 0, text("hello")...), w.seal(s, 1, text("hullo")...)
+	swapped := append(slices.Clone(a[:len(a)-SignatureSize]), b[len(b)-SignatureSize:]...)
+	w.refuseHere(o, swapped, bus.CodeBadSignature)
+}
+
+func TestEquivocationComesWithItsProof(t *testing.T) {
+	for name, policy := range suites {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, policy)
+			o := w.opener()
+			first, second := w.seal(w.sealer("alice", 0, 1), 3), w.seal(w.sealer("alice", 0, 1), 3)
+			w.accept(o, first)
+			opened, err := w.open(o, second)
+			if !errors.Is(err, bus.ErrEquivocation) || opened != nil {
+				t.Fatalf("released %v, %v", opened, err)
+			}
+			equivocation, ok := errors.AsType[*EquivocationError](err)
+			if !ok {
+				t.Fatal("no proof")
+			}
+			proof := equivocation.Proof
+			if err := proof.Verify(); err != nil {
+				t.Error(err)
+			}
+			if proof.First != statementOf(first) || proof.Second != statementOf(second) {
+				t.Error("the proof is about other frames")
+			}
+			w.refuseHere(o, second, bus.CodeEquivocation)
+			if _, err := w.open(o, first); !errors.Is(err, ErrDuplicate) {
+				t.Errorf("the first frame is no longer known: %v", err)
+			}
+		})
+	}
+}
+
+// A second frame of a seq accuses its sender only if the sender signed it.
+func TestForgedSecondFrameIsNoEquivocation(t *testing.T) {
+	w := newWorld(t, stored)
+	o := w.opener()
+	w.accept(o, w.seal(w.sealer("alice", 0, 1), 3))
+	forged, _, err := w.forger("bob", w.header("alice", 0, 1), w.key(0), w.Head().Hash()).seal(nil, 3, w.now, text("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.refuseHere(o, forged, bus.CodeBadSignature)
+	forged[HeaderSize] ^= 1
+	w.refuseHere(o, forged, bus.CodeDecrypt)
+}
+
+func TestSeqsOfAnotherSessionOrSenderAreTheirOwn(t *testing.T) {
+	w := newWorld(t, stored)
+	o := w.opener()
+	for _, name := range []string{"alice", "bob", "olga"} {
+		for session := range byte(3) {
+			w.accept(o, w.seal(w.sealer(name, 0, session), 0))
+		}
+	}
+}
+
+func TestPolicyOfAnotherKindIsRefused(t *testing.T) {
+	w := newWorld(t, stored)
+	o := w.opener()
+	for name, change := range map[string]func(*Header){
+		"another suite":         func(h *Header) { h.Suite = bus.SuiteXChaCha20 },
+		"plain":                 func(h *Header) { h.Suite, h.Flags = bus.SuitePlain, h.Flags&^bus.FlagEncrypt },
+		"plain, suite only":     func(h *Header) { h.Suite = bus.SuitePlain },
+		"live":                  func(h *Header) { h.Flags &^= bus.FlagPersist },
+		"padded":                func(h *Header) { h.Flags |= bus.FlagPad },
+		"a flag there is not":   func(h *Header) { h.Flags |= 0x80 },
+		"encrypted, no flag":    func(h *Header) { h.Flags &^= bus.FlagEncrypt },
+		"a suite there is not ": func(h *Header) { h.Suite = 3 },
+	} {
+		h := w.header("alice", 0, 1)
+		change(&h)
+		sealAs := h
+		sealAs.Suite = min(h.Suite, bus.SuiteXChaCha20)
+		frame, _, err := w.forger("alice", sealAs, w.key(0), w.Head().Hash()).seal(nil, 0, w.now, text("hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame[4] = byte(h.Suite)
+		if got, err := w.open(o, frame); bus.CodeOf(err) != bus.CodePolicy || got != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestUnknownEpochCanBeFetchedAndTriedAgain(t *testing.T) {
+	w := newWorld(t, stored)
+	w.next()
+	w.next()
+	full := w.epochs
+	frame := w.seal(w.sealer("alice", 2, 1), 0)
+	alice := w.people["alice"].ID().Token()
+	o := w.opener()
+
+	w.epochs = full[:1]
+	for range 2 {
+		_, err := o.Open(w.room().Token(), alice, frame)
+		unknown, ok := errors.AsType[*UnknownEpochError](err)
+		if !ok || !errors.Is(err, bus.ErrEpochUnknown) || unknown.Epoch != 2 || unknown.Head != 0 {
+			t.Fatalf("error %v", err)
+		}
+	}
+	w.epochs = full
+	w.hidden[2] = true
+	w.refuseHere(o, frame, bus.CodeEpochUnknown)
+	delete(w.hidden, 2)
+	if _, err := o.Open(w.room().Token(), alice, frame); err != nil {
+		t.Errorf("with the record: %v", err)
+	}
+
+	// An older epoch is judged by every record since.
+	old := w.seal(w.sealer("alice", 0, 2), 0)
+	w.hidden[1] = true
+	_, err := w.open(o, old)
+	if unknown, ok := errors.AsType[*UnknownEpochError](err); !ok || unknown.Epoch != 1 {
+		t.Errorf("with a record missing between: %v", err)
+	}
+	delete(w.hidden, 1)
+	w.accept(o, old)
+}
+
+func TestUnknownSenderCanBeFetchedAndTriedAgain(t *testing.T) {
+	w := newWorld(t, stored)
+	o, id := w.opener(), w.people["alice"].ID()
+	frame := w.seal(w.sealer("alice", 0, 1), 0)
+	pub := w.pubs[id]
+	delete(w.pubs, id)
+	_, err := o.Open(w.room().Token(), id.Token(), frame)
+	if unknown, ok := errors.AsType[*UnknownSenderError](err); !ok || unknown.Sender != id || !errors.Is(err, bus.ErrNotFound) {
+		t.Fatalf("error %v", err)
+	}
+	w.pubs[id] = w.people["bob"].SignPub()
+	w.refuseHere(o, frame, bus.CodeInternal)
+	w.pubs[id] = pub
+	if _, err := o.Open(w.room().Token(), id.Token(), frame); err != nil {
+		t.Errorf("with the key: %v", err)
+	}
+}
+
+func TestEpochWithoutItsKeyDoesNotDecrypt(t *testing.T) {
+	w := newWorld(t, stored)
+	frame := w.seal(w.sealer("alice", 0, 1), 0)
+	o, key := w.opener(), w.epochs[0].Key
+	w.epochs[0].Key = nil
+	w.refuseHere(o, frame, bus.CodeDecrypt)
+	w.epochs[0].Key = key
+	w.accept(o, frame)
+}
+
+func TestReadersAndStrangersAreNotHeard(t *testing.T) {
+	w := newWorld(t, stored)
+	o := w.opener()
+	for _, name := range []string{"rita", "mallory"} {
+		frame, _, err := w.forger(name, w.header(name, 0, 1), w.key(0), w.Head().Hash()).seal(nil, 0, w.now, text("hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.refuseHere(o, frame, bus.CodeNotMember)
+	}
+}
+
+func TestWriterOfTheHeadStaysValidInOldEpochs(t *testing.T) {
+	t.Run("stored, for ever", func(t *testing.T) {
+		w := newWorld(t, stored)
+		s := w.sealer("alice", 0, 1)
+		w.next()
+		w.next()
+		w.now = w.now.Add(20 * 24 * time.Hour)
+		w.accept(w.opener(), w.seal(s, 5))
+	})
+	t.Run("live, for the grace", func(t *testing.T) {
+		w := newWorld(t, live)
+		s := w.sealer("alice", 0, 1)
+		w.next()
+		ended := w.now
+		w.now = ended.Add(bus.MaxGrace / 2)
+		w.next() // the grace of epoch 0 counts from its own end
+		o := w.opener()
+		w.now = ended.Add(bus.MaxGrace)
+		w.accept(o, w.seal(s, 5))
+		w.now = w.now.Add(time.Microsecond)
+		w.refuseHere(o, w.seal(s, 6), bus.CodeEpochClosed)
+		w.accept(o, w.seal(w.sealer("alice", 1, 1), 7))
+	})
+}
+
+func TestRemovedWriterIsBoundedByTheCut(t *testing.T) {
+	for name, change := range map[string]func(*world){
+		"removed": func(w *world) { delete(w.roles, "alice") },
+		"demoted": func(w *world) { w.roles["alice"] = bus.RoleReader },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, stored)
+			old := w.sealer("alice", 0, 1)
+			w.next()
+			listed, unlisted := w.sealer("alice", 1, 1), w.sealer("alice", 1, 2)
+			before := w.opener()
+			w.accept(before, w.seal(unlisted, 0))
+			w.accept(before, w.seal(listed, 1))
+
+			change(w)
+			w.next(room.Cut{ID: w.people["alice"].ID(), Session: bus.SessionID{1}, LastSeq: 9})
+			w.next()
+			for name, o := range map[string]*Opener{"who was there": before, "who comes later": w.opener()} {
+				t.Run(name, func(t *testing.T) {
+					old, listed, unlisted := w.sealer("alice", 0, 1), w.sealer("alice", 1, 1), w.sealer("alice", 1, 2)
+					w.accept(o, w.seal(old, 8))
+					w.accept(o, w.seal(listed, 9))
+					w.refuseHere(o, w.seal(listed, 10), bus.CodeEpochClosed)
+					w.refuseHere(o, w.seal(old, 10), bus.CodeEpochClosed)
+					w.refuseHere(o, w.seal(unlisted, 1), bus.CodeNotMember)
+				})
+			}
+			w.refuseHere(before, w.seal(old, 11), bus.CodeEpochClosed)
+
+			// In epochs after it the sender is not heard at all.
+			frame, _, err := w.forger("alice", w.header("alice", 2, 1), w.key(2), w.epochs[2].Record.Hash()).seal(nil, 5, w.now, text("hello"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.refuseHere(before, frame, bus.CodeNotMember)
+		})
+	}
+}
+
+// Coming back does not unsay the cut: what was void stays void.
+func TestCutHoldsAfterTheWriterComesBack(t *testing.T) {
+	w := newWorld(t, stored)
+	s, t2 := w.sealer("alice", 0, 1), w.sealer("alice", 0, 2)
+	delete(w.roles, "alice")
+	w.next(room.Cut{ID: w.people["alice"].ID(), Session: bus.SessionID{1}, LastSeq: 2})
+	w.roles["alice"] = bus.RoleWriter
+	w.next()
+	o := w.opener()
+	w.accept(o, w.seal(s, 2))
+	w.refuseHere(o, w.seal(s, 3), bus.CodeEpochClosed)
+	w.refuseHere(o, w.seal(t2, 0), bus.CodeNotMember)
+	w.accept(o, w.seal(w.sealer("alice", 2, 1), 3))
+}
+
+func TestRemovedWriterOfALiveRoomHasTheGraceAtMost(t *testing.T) {
+	w := newWorld(t, live)
+	s := w.sealer("alice", 0, 1)
+	delete(w.roles, "alice")
+	w.next(room.Cut{ID: w.people["alice"].ID(), Session: bus.SessionID{1}, LastSeq: 9})
+	o := w.opener()
+	w.accept(o, w.seal(s, 8))
+	w.now = w.now.Add(bus.MaxGrace + time.Second)
+	w.refuseHere(o, w.seal(s, 9), bus.CodeEpochClosed)
+}
+
+func TestTimeOfSendingCountsInLiveRooms(t *testing.T) {
+	for _, v := range []struct {
+		name         string
+		age          time.Duration
+		live, stored bus.Code
+	}{
+		{"just now", 0, "", ""},
+		{"five minutes ago", bus.LiveStale, "", ""},
+		{"more than five minutes ago", bus.LiveStale + time.Microsecond, bus.CodeStale, ""},
+		{"two minutes ahead", -bus.ClockSkew, "", ""},
+		{"more than two minutes ahead", -bus.ClockSkew - time.Microsecond, bus.CodeClockSkew, ""},
+		{"ten days ago", 10 * 24 * time.Hour, bus.CodeStale, ""},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			for policy, want := range map[*bus.Policy]bus.Code{&live: v.live, &stored: v.stored} {
+				w := newWorld(t, *policy)
+				frame := w.seal(w.sealer("alice", 0, 1), 0)
+				w.now = w.now.Add(v.age)
+				o := w.opener()
+				if want != "" {
+					w.refuseHere(o, frame, want)
+					w.now = start
+				}
+				w.accept(o, frame)
+			}
+		})
+	}
+}
+
+// A member can sign anything; what does not parse is refused and forgotten.
+func TestMalformedContentUnderAGoodSignature(t *testing.T) {
+	for _, v := range malformedContents {
+		if len(v.inner) < minInner || len(v.inner) > MaxInner {
+			continue // no frame can carry it
+		}
+		t.Run(v.name, func(t *testing.T) {
+			w := newWorld(t, policyOf(bus.SuiteXAESGCM, bus.FlagPersist|v.flags))
+			o := w.opener()
+			w.refuseHere(o, w.sealContent("alice", 0, v.inner), bus.CodeMalformed)
+			w.accept(o, w.seal(w.sealer("alice", 0, 1), 0))
+		})
+	}
+}
+
+// sealContent makes an otherwise honest frame around any bytes.
+func (w *world) sealContent(name string, seq bus.Seq, inner []byte) []byte {
+	h := w.header(name, 0, 1)
+	h.Seq = seq
+	frame := h.append(nil, len(inner)+16)
+	aead, err := newAEAD(h.Suite, w.key(0), w.Head().Hash(), h.Sender, h.Session)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	frame = aead.Seal(frame, h.Nonce[:], inner, frame[:HeaderSize])
+	st := statementOf(append(frame, make([]byte, SignatureSize)...))
+	hash := st.Hash()
+	return append(frame, w.people[name].Sign("unibus/1 frame", hash[:])...)
+}
+
+func TestOpenerFollowsTheHead(t *testing.T) {
+	w := newWorld(t, stored)
+	o := w.opener()
+	for e := range bus.Epoch(5) {
+		w.accept(o, w.seal(w.sealer("alice", e, 1), bus.Seq(e)))
+		w.next()
+	}
+}
+
+func TestManySessionsOverflowNothing(t *testing.T) {
+	w := newWorld(t, stored)
+	o := w.opener()
+	for i := range 2 * maxAdmissions {
+		h := w.header("alice", 0, 0)
+		h.Session = bus.SessionID{byte(i), byte(i >> 8), 1}
+		frame, _, err := w.forger("alice", h, w.key(0), w.Head().Hash()).seal(nil, 0, w.now, text("hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.accept(o, frame)
+	}
+	if len(o.admitted) > maxAdmissions {
+		t.Errorf("%d admissions are kept, more than %d", len(o.admitted), maxAdmissions)
+	}
+}
+
+func TestOpeningAllocatesNothingARecord(t *testing.T) {
+	for name, policy := range suites {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, policy)
+			s, o := w.sealer("alice", 0, 1), w.opener()
+			roomToken, senderToken := w.room().Token(), w.people["alice"].ID().Token()
+			seq := bus.Seq(0)
+			const runs = 20
+			measure := func(n int) float64 {
+				recs := make([]Record, n)
+				for i := range recs {
+					recs[i] = Record{Headers: []HeaderField{{"a", "1"}, {"b", "2"}}, Body: make([]byte, 128)}
+				}
+				frames := make([][]byte, 0, runs+1)
+				for range runs + 1 {
+					frames = append(frames, w.seal(s, seq, recs...))
+					seq++
+				}
+				return testing.AllocsPerRun(runs, func() {
+					if _, err := o.Open(roomToken, senderToken, frames[0]); err != nil {
+						t.Fatal(err)
+					}
+					frames = frames[1:]
+				})
+			}
+			measure(1) // the session's first frame makes its window and keys
+			one, many := measure(1), measure(bus.MaxRecords)
+			t.Logf("%.0f allocations a frame", one)
+			if many > one || one > 14 {
+				t.Errorf("%.0f allocations for a record, %.0f for %d", one, many, bus.MaxRecords)
+			}
+		})
+	}
+}
+
+// The input says how a genuine frame is changed, since its bytes differ from
+// one process to the next: what is laid over it, bit by bit, and its length.
+func FuzzOpen(f *testing.F) {
+	w := newWorld(f, live)
+	genuine := w.seal(w.sealer("alice", 0, 1), 0, text("hello", "there")...)
+	roomToken, senderToken := w.room().Token(), w.people["alice"].ID().Token()
+	f.Add(make([]byte, len(genuine)))
+	f.Add(make([]byte, len(genuine)-1))
+	for _, i := range []int{0, 4, 5, 6, 45, 46, 54, 86, 102, 110, 137, HeaderSize, len(genuine) - 1} {
+		mask := make([]byte, len(genuine))
+		mask[i] = 1
+		f.Add(mask)
+	}
+	f.Fuzz(func(t *testing.T, mask []byte) {
+		frame := slices.Clone(mask)
+		for i := range min(len(frame), len(genuine)) {
+			frame[i] ^= genuine[i]
+		}
+		same := bytes.Equal(frame, genuine)
+		opened, err := w.opener().Open(roomToken, senderToken, frame)
+		if same != (err == nil) || same != (opened != nil) {
+			t.Fatalf("genuine %t, opened %t, %v", same, opened != nil, err)
+		}
+	})
+}
+
+func FuzzOpenContent(f *testing.F) {
+	w := newWorld(f, stored)
+	for _, v := range malformedContents {
+		f.Add(v.inner)
+	}
+	f.Add(raw(1, "\x00\x05\x01k\x00\x01v\x00\x00\x00\x02hi"))
+	roomToken, senderToken := w.room().Token(), w.people["alice"].ID().Token()
+	f.Fuzz(func(t *testing.T, inner []byte) {
+		if len(inner) < minInner || len(inner) > MaxInner {
+			return
+		}
+		frame := w.sealContent("alice", 0, inner)
+		opened, err := w.opener().Open(roomToken, senderToken, slices.Clone(frame))
+		if err != nil {
+			if bus.CodeOf(err) != bus.CodeMalformed {
+				t.Fatal(err)
+			}
+			return
+		}
+		content, err := encode(opened.Sent, opened.Records, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := w.sealContent("alice", 0, content); !bytes.Equal(again, frame) {
+			t.Fatalf("%x is sealed again as %x", frame, again)
+		}
+	})
+}
