@@ -1,0 +1,26 @@
+// Package control is the control plane of a node over HTTP: users, cards,
+// handles, rooms, records, sealed keys and cursors, and the local socket beside
+// it.
+//
+// Start with [New] and its [Config], then [Server.Handler] for the routes of
+// package api that clients sign their requests to, and [Server.LocalHandler]
+// for the user routes that root and the daemon's own user may call without a
+// signature through [ListenLocal].
+//
+//   - server.go: configuration, the table of routes, HTTP servers with deadlines.
+//   - request.go: one request from its first header to its reply.
+//   - signer.go: who signed a request.
+//   - users.go, cards.go, rooms.go, health.go: what the routes do.
+//   - local.go: the Unix socket.
+//
+// What it guarantees: a request is denied unless everything about its signer
+// is known and allows it; an admin is looked up in the store on every call; a
+// request that changes something takes effect once, however often it is sent;
+// no body is read before its length is bounded; and what went wrong inside
+// reaches the log under the request's id and not the client. A reply to a
+// change comes after this node acts by it: when a revocation is answered, the
+// user's connections here are cut.
+//
+// What it does not do: it decides about storage and routing only. What members
+// believe comes from the records they verify themselves.
+package control
