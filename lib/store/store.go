@@ -36,8 +36,8 @@ type Entry struct {
 // Store holds entries under keys in [Buckets]. It is safe for concurrent use.
 //
 // Every method checks its arguments with the functions of check.go before it
-// does anything, and every error is a [bus.Error] with one of these codes,
-// besides those its comment names:
+// does anything, and every error has one of these codes of package bus, besides
+// those its comment names:
 //
 //   - [bus.CodeMalformed], [bus.CodeTooLarge]: an argument that can never be
 //     right; nothing was done.
@@ -47,6 +47,7 @@ type Entry struct {
 //   - [bus.CodeUnknownOutcome]: a write was sent, and whether it happened, or
 //     will, is not known. Only a later read tells.
 //   - [bus.CodeClosed]: the store was closed.
+//   - [bus.CodeInternal]: a fault in the driver; a write did not happen.
 //
 // A write that returns no error is durable: it survives the crash of every
 // process and machine that the driver promises to survive. A read that begins

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
-	_ "github.com/ncruces/go-sqlite3/vfs/xts" // the encrypting file system that Options.Key asks for
 
 	"github.com/enmanuel/unibus/lib/store"
 )
@@ -24,15 +23,12 @@ type conn struct {
 
 // openConn opens the file, which must exist. Nothing has been read of it yet.
 func openConn(ctx context.Context, path string, opts Options) (*conn, error) {
-	params := []string{"modeof=" + escape(path)} // SQLite's other files take mode and owner of this one
-	vfs := opts.vfs
-	if opts.Key != nil && vfs == "" {
-		vfs = "xts"
+	name := opts.fs.name
+	if opts.Key != nil {
+		name = opts.fs.encrypted()
 	}
-	if vfs != "" {
-		params = append(params, "vfs="+escape(vfs))
-	}
-	uri := (&url.URL{Scheme: "file", Path: path, RawQuery: strings.Join(params, "&")}).String()
+	// SQLite's other files take mode and owner of the one that modeof names.
+	uri := (&url.URL{Scheme: "file", Path: path, RawQuery: "vfs=" + escape(name) + "&modeof=" + escape(path)}).String()
 	db, err := sqlite3.OpenFlags(uri, sqlite3.OPEN_READWRITE|sqlite3.OPEN_URI|sqlite3.OPEN_NOFOLLOW)
 	if err != nil {
 		return nil, err

@@ -41,7 +41,7 @@ type Options struct {
 	// own lock, such as the sqlite3 shell; 0 is 5 seconds.
 	BusyTimeout time.Duration
 
-	vfs string // a file system of SQLite's that a test registered
+	fs *fileSystem // nil is osFiles; tests have others
 }
 
 const (
@@ -89,9 +89,10 @@ func open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 		unlock()
 		return nil, files(err)
 	}
+	opts.fs.faults.Delete(path)
 	s := newStore(path, opts, unlock)
 	if err := s.connect(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(s.judge(err), s.Close())
 	}
 	s.start()
 	return s, nil
@@ -106,6 +107,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.BusyTimeout <= 0 {
 		o.BusyTimeout = defaultBusy
+	}
+	if o.fs == nil {
+		o.fs = osFiles()
 	}
 	return o
 }

@@ -234,7 +234,20 @@ func (s *Store) ended() error {
 	return context.Cause(s.alive)
 }
 
-// fail ends the store when err says that its file cannot be trusted any more.
+// judge adds to an error what the operating system said, and ends the store
+// if it says that the file cannot be trusted any more.
+func (s *Store) judge(err error) error {
+	if !broken(err) && !errors.Is(err, sqlite3.FULL) {
+		return err
+	}
+	err = s.opts.fs.explain(s.path, err)
+	if broken(err) {
+		s.fail(err)
+	}
+	return err
+}
+
+// fail ends the store for a reason that its file or disk gave.
 func (s *Store) fail(err error) {
 	s.end(bus.Errorf(bus.CodeUnavailable, "the store failed earlier and must be opened again: %w", err))
 }
@@ -248,13 +261,7 @@ func (s *Store) read(ctx context.Context, f func(*conn) error) error {
 	defer func() { s.readers.idle <- c }()
 	c.db.SetInterrupt(ctx)
 	defer c.db.SetInterrupt(context.Background())
-	if err := f(c); err != nil {
-		if broken(err) {
-			s.fail(err)
-		}
-		return err
-	}
-	return nil
+	return s.judge(f(c))
 }
 
 // write calls f, which returns the revision of the last thing it wrote to b, in
@@ -285,10 +292,7 @@ func (s *Store) transact(ctx context.Context, c *conn, f func(*conn) (store.Revi
 	}
 	c.db.SetInterrupt(context.Background())
 	if err != nil {
-		if broken(err) {
-			s.fail(err)
-		}
-		return 0, errors.Join(err, s.rollback(c))
+		return 0, errors.Join(s.judge(err), s.rollback(c))
 	}
 	if err := c.run("COMMIT", nil); err != nil {
 		return 0, errors.Join(s.commitFailed(err), s.rollback(c))
@@ -300,9 +304,10 @@ func (s *Store) transact(ctx context.Context, c *conn, f func(*conn) (store.Revi
 // knows of: the log may have reached the disk although flushing it failed, and
 // then the write is there when the store is opened again.
 func (s *Store) commitFailed(err error) error {
-	if diskFull(err) || errors.Is(err, sqlite3.BUSY) {
-		return err
+	if errors.Is(err, sqlite3.FULL) || errors.Is(err, sqlite3.BUSY) {
+		return s.judge(err)
 	}
+	err = s.opts.fs.explain(s.path, err)
 	s.fail(err)
 	return bus.Errorf(bus.CodeUnknownOutcome, "commit: %w", err)
 }

@@ -63,6 +63,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Opener) {
 		{"a watch keeps to its prefix", testWatchPrefix},
 		{"a watch leaves out what was gone before", testWatchAfterDelete},
 		{"a slow watch holds up nobody and misses nothing", testWatchSlow},
+		{"a watch carries values of any size", testWatchLarge},
 		{"watches among concurrent writers see each revision once and in order", testWatchRace},
 		{"a watch ends when it is told to", testWatchStop},
 		{"a watch ends with its context", testWatchContext},

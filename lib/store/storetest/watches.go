@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -230,6 +231,22 @@ func testWatchSlow(h *harness) {
 	if !last["gone"].Deleted {
 		h.Fatalf("the last event of a deleted key is %+v", last["gone"])
 	}
+}
+
+func testWatchLarge(h *harness) {
+	big := strings.Repeat("v", store.MaxValueSize)
+	revs := make([]store.Revision, 6)
+	w := h.watch(b, "")
+	w.synced()
+	for i := range revs {
+		revs[i] = h.create(b, fmt.Sprint("k", i), big)
+	}
+	late := h.watch(b, "")
+	for i, rev := range revs {
+		w.put(fmt.Sprint("k", i), big, rev)
+		late.put(fmt.Sprint("k", i), big, rev)
+	}
+	late.synced()
 }
 
 // onceWritten holds the revisions of keys that were written once, and so must
