@@ -203,7 +203,7 @@ func (c *Contexts) Create(name string, s SavedContext) error {
 	if err != nil {
 		return fmt.Errorf("save context %q: %w", name, err)
 	}
-	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+	if err := durable.MkdirAll(c.dir); err != nil {
 		return fmt.Errorf("save context %q: %w", name, err)
 	}
 	if err := durable.CreateFile(path, append(raw, '\n'), 0o600); err != nil {

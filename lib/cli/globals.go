@@ -28,7 +28,8 @@ const (
 	flagVersion      = "version"
 )
 
-// busFlags are the flags of programs that talk to a bus.
+// busFlags are the flags of programs that talk to a bus. [Call.Config],
+// [Call.Given], [Call.Passphrase] and [Call.NewPassphrase] are for those.
 func busFlags() []Flag {
 	return []Flag{
 		&StringFlag{Name: flagContext, Usage: "use the saved context `NAME`", EnvVars: []string{"UNIBUS_CONTEXT"}},
@@ -39,13 +40,13 @@ func busFlags() []Flag {
 		&PathFlag{Name: flagIdentity, Usage: "act as the identity in `FILE`", EnvVars: []string{"UNIBUS_IDENTITY"}},
 		&IntFlag{Name: flagPassphraseFD, Value: -1, DefaultText: "ask", Usage: "read the passphrase from file descriptor `N`, see also $UNIBUS_PASSPHRASE_FILE", EnvVars: []string{"UNIBUS_PASSPHRASE_FD"}},
 		&DurationFlag{Name: flagTimeout, Value: DefaultTimeout, Usage: "wait this `TIME` for an answer of the bus", EnvVars: []string{"UNIBUS_TIMEOUT"}},
-		&BoolFlag{Name: flagYes, Aliases: []string{"y"}, Usage: "answer yes to every question", EnvVars: []string{"UNIBUS_YES"}},
 	}
 }
 
 // commonFlags are the flags of every program.
 func commonFlags() []Flag {
 	return []Flag{
+		&BoolFlag{Name: flagYes, Aliases: []string{"y"}, Usage: "answer yes to every question", EnvVars: []string{"UNIBUS_YES"}},
 		&BoolFlag{Name: flagJSON, Usage: "print results and errors as JSON, one object a line", EnvVars: []string{"UNIBUS_JSON"}},
 		&BoolFlag{Name: flagQuiet, Aliases: []string{"q"}, Usage: "print results, warnings and errors only", EnvVars: []string{"UNIBUS_QUIET"}},
 		&BoolFlag{Name: flagVerbose, Aliases: []string{"v"}, Usage: "say what is being done", EnvVars: []string{"UNIBUS_VERBOSE"}},

@@ -26,8 +26,9 @@ type manual struct {
 	sections []section
 }
 
-// manualOf collects the help of the last command of path.
-func manualOf(path []*Command, globals []Flag, external []*Command) manual {
+// manualOf collects the help of the last command of path. full describes the
+// flags of every command too, where help below the root only names them.
+func manualOf(path []*Command, globals []Flag, external []*Command, full bool) manual {
 	inv := invocation{path: path}
 	cmd, name := inv.leaf(), inv.command()
 	m := manual{name: name, usage: cmd.Usage}
@@ -52,9 +53,11 @@ func manualOf(path []*Command, globals []Flag, external []*Command) manual {
 	if len(own) > 0 {
 		m.sections = append(m.sections, section{title: "Flags", items: flagItems(own)})
 	}
-	m.sections = append(m.sections,
-		section{title: "Flags of every command", items: flagItems(globals)},
-		section{title: "Exit status", text: exitText})
+	common := section{title: "Flags of every command", items: flagItems(globals)}
+	if !full {
+		common.items, common.text = nil, flagNames(globals)+"; see "+path[0].Name+" --help"
+	}
+	m.sections = append(m.sections, common, section{title: "Exit status", text: exitText, plain: true})
 	return m
 }
 
@@ -89,6 +92,14 @@ func commandItems(cmds []*Command, category string) [][2]string {
 		}
 	}
 	return items
+}
+
+func flagNames(flags []Flag) string {
+	names := make([]string, len(flags))
+	for i, f := range flags {
+		names[i] = "--" + f.Names()[0]
+	}
+	return strings.Join(names, " ")
 }
 
 func flagItems(flags []Flag) [][2]string {
@@ -142,7 +153,7 @@ func (f *frame) help(w io.Writer) error {
 	if f.external != nil && len(f.inv.path) == 1 {
 		external = f.external.List(f.env)
 	}
-	_, err := io.WriteString(w, manualOf(f.inv.path, f.globals, external).text())
+	_, err := io.WriteString(w, manualOf(f.inv.path, f.globals, external, len(f.inv.path) == 1).text())
 	return err
 }
 

@@ -17,18 +17,21 @@ func (c *Call) ManualPage(names ...string) (string, error) {
 		}
 		path = append(path, cmd)
 	}
-	return manualOf(path, c.frame.globals, nil).roff(c.Env.Version), nil
+	return manualOf(path, c.frame.globals, nil, true).roff(c.Env.Version), nil
 }
 
 // roff writes the manual for man(1).
 func (m manual) roff(version string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".TH %q 1 \"\" %q %q\n", roffText(strings.ToUpper(strings.ReplaceAll(m.name, " ", "-"))), "unibus "+roffText(version), "unibus manual")
+	fmt.Fprintf(&b, ".TH \"%s\" 1 \"\" \"unibus %s\" \"unibus manual\"\n", roffText(strings.ToUpper(strings.ReplaceAll(m.name, " ", "-"))), roffText(version))
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roffText(strings.ReplaceAll(m.name, " ", "-")), roffText(m.usage))
 	for _, s := range m.sections {
 		title := s.title
-		if title == "" {
+		switch title {
+		case "":
 			title = "Description"
+		case "Usage":
+			title = "Synopsis"
 		}
 		fmt.Fprintf(&b, ".SH %s\n", roffText(strings.ToUpper(title)))
 		for _, item := range s.items {

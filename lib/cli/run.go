@@ -23,7 +23,7 @@ type Program struct {
 	// External finds further commands, or is nil.
 	External External
 	// Local leaves away the flags that choose a bus, an identity and a timeout,
-	// for programs that are no client of a bus.
+	// for programs that are no client of a bus, such as the daemon.
 	Local bool
 }
 
