@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -111,7 +112,7 @@ func (b *Broker) begin(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer b.release(nc)
+	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
@@ -160,7 +161,7 @@ func (b *Broker) Open(members server.Authentication) error {
 
 // Conn opens a connection of the daemon itself, with every right in its
 // account. It stays inside the process, reconnects by itself and is closed by
-// [Broker.Shutdown].
+// whoever asked for it or by [Broker.Shutdown].
 func (b *Broker) Conn(account Account) (*nats.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -173,7 +174,8 @@ func (b *Broker) Conn(account Account) (*nats.Conn, error) {
 		nats.Name(ownUser),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(50*time.Millisecond),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+		nats.ClosedHandler(b.forget),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			b.log.Error("daemon's own connection reports an error", "account", account, "error", err)
 		}),
 	)
@@ -184,17 +186,10 @@ func (b *Broker) Conn(account Account) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// release closes a connection before its time.
-func (b *Broker) release(nc *nats.Conn) {
-	nc.Close()
+func (b *Broker) forget(nc *nats.Conn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i, c := range b.conns {
-		if c == nc {
-			b.conns = append(b.conns[:i], b.conns[i+1:]...)
-			return
-		}
-	}
+	b.conns = slices.DeleteFunc(b.conns, func(c *nats.Conn) bool { return c == nc })
 }
 
 // Members returns the account that an authenticator registers members with.
@@ -205,6 +200,9 @@ func (b *Broker) Kick(client uint64) {
 	// The only error is that there is no such connection.
 	_ = b.srv.DisconnectClientByID(client)
 }
+
+// Alive reports whether a connection, by its NATS client id, is still there.
+func (b *Broker) Alive(client uint64) bool { return b.srv.GetClient(client) != nil }
 
 // Failed yields an error when the server can no longer store messages or ended
 // by itself: JetStream turned itself off, or a stream met a write error. What
@@ -243,8 +241,7 @@ func (b *Broker) stopServer() {
 	b.watching.Wait()
 	b.mu.Lock()
 	b.down = true
-	conns, gate := b.conns, b.gate
-	b.conns = nil
+	conns, gate := slices.Clone(b.conns), b.gate
 	b.mu.Unlock()
 	for _, nc := range conns {
 		nc.Close()
