@@ -59,6 +59,10 @@ func (c *Call) Source(flag string) string { return c.frame.inv.source(flag) }
 // "unibus room show", for messages that tell what to type.
 func (c *Call) CommandLine() string { return c.frame.inv.command() }
 
+// Program returns the program that runs, for commands about commands. It is
+// not to be changed.
+func (c *Call) Program() *Command { return c.frame.root }
+
 // WantsJSON reports --json.
 func (c *Call) WantsJSON() bool { return c.Bool(flagJSON) }
 

@@ -65,7 +65,7 @@ func (f *frame) candidates(inv *invocation, before []string, last string) [][2]s
 		}
 	}
 	if f.external != nil && len(inv.path) == 1 {
-		for _, cmd := range f.external.List(f.env) {
+		for _, cmd := range f.externalCommands() {
 			commands = append(commands, [2]string{cmd.Name, cmd.Usage})
 		}
 	}

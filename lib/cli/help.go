@@ -151,10 +151,16 @@ func unquote(usage string) (placeholder, plain string) {
 func (f *frame) help(w io.Writer) error {
 	var external []*Command
 	if f.external != nil && len(f.inv.path) == 1 {
-		external = f.external.List(f.env)
+		external = f.externalCommands()
 	}
 	_, err := io.WriteString(w, manualOf(f.inv.path, f.globals, external, len(f.inv.path) == 1).text())
 	return err
+}
+
+// externalCommands lists the commands that are no part of the program and can
+// be called: a built-in command of the same name goes before.
+func (f *frame) externalCommands() []*Command {
+	return slices.DeleteFunc(f.external.List(f.env), func(c *Command) bool { return f.root.Command(c.Name) != nil })
 }
 
 // text writes the manual for a terminal.

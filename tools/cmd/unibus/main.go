@@ -1,0 +1,40 @@
+// Command unibus is every tool of unibus under one name, and the plug-ins of
+// this machine; see tools/plugin for those.
+package main
+
+import (
+	"os"
+	"syscall"
+
+	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/tools/completion"
+	"github.com/enmanuel/unibus/tools/context"
+	"github.com/enmanuel/unibus/tools/explain"
+	"github.com/enmanuel/unibus/tools/man"
+	"github.com/enmanuel/unibus/tools/plugin"
+)
+
+// commands are the built-in commands in the order help shows them.
+func commands() []*cli.Command {
+	return []*cli.Command{
+		context.Command(),
+		explain.Command(),
+		completion.Command(),
+		man.Command(),
+	}
+}
+
+// program is the dispatcher.
+func program() cli.Program {
+	return cli.Program{
+		Root: &cli.Command{
+			Name:        "unibus",
+			Usage:       "an end-to-end encrypted message bus of your own",
+			UsageText:   "unibus init\nunibus help room invite\nunibus explain not_member",
+			Subcommands: commands(),
+		},
+		External: plugin.Finder{Exec: syscall.Exec},
+	}
+}
+
+func main() { os.Exit(program().Main()) }
