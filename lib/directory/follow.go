@@ -17,7 +17,7 @@ import (
 
 // How long a view waits before it begins again after it could not follow.
 const (
-	firstRetry = 50 * time.Millisecond
+	firstRetry = 10 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
 
