@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,9 +28,31 @@ var testBus = func() bus.BusID {
 	return root.BusID()
 }()
 
-// person returns the identity that belongs to a name, the same in every run and
-// in the golden vectors of package identity.
-func person(t testing.TB, name string) *identity.Identity {
+// somebody is one of the cast, made once: thousands of records are made of few.
+type somebody struct {
+	id   *identity.Identity
+	card *identity.Card
+}
+
+var cast sync.Map // name to somebody
+
+func meet(t testing.TB, name string) somebody {
+	t.Helper()
+	if known, ok := cast.Load(name); ok {
+		return known.(somebody)
+	}
+	id := newPerson(t, name)
+	card, err := identity.NewCard(id, testBus, epoch0, epoch0.Add(bus.MaxCardLife))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, _ := cast.LoadOrStore(name, somebody{id, card})
+	return known.(somebody)
+}
+
+// newPerson returns the identity that belongs to a name, the same in every run
+// and in the golden vectors of package identity, for this caller alone.
+func newPerson(t testing.TB, name string) *identity.Identity {
 	t.Helper()
 	id, err := identity.Generate(goldentest.Rand(name))
 	if err != nil {
@@ -38,14 +61,11 @@ func person(t testing.TB, name string) *identity.Identity {
 	return id
 }
 
-func cardOf(t testing.TB, name string) *identity.Card {
-	t.Helper()
-	card, err := identity.NewCard(person(t, name), testBus, epoch0, epoch0.Add(bus.MaxCardLife))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return card
-}
+// person returns the same identity, shared and not to be changed.
+func person(t testing.TB, name string) *identity.Identity { t.Helper(); return meet(t, name).id }
+
+// cardOf returns the first card of a person, shared and not to be changed.
+func cardOf(t testing.TB, name string) *identity.Card { t.Helper(); return meet(t, name).card }
 
 func idOf(t testing.TB, name string) bus.ID { return person(t, name).ID() }
 

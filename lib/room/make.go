@@ -29,7 +29,7 @@ type Draft struct {
 	Members  []MemberSpec
 	Cuts     []Cut            // not in the first record
 	Resolves []bus.RecordHash // not in the first record
-	Life     time.Duration    // whole seconds, at most [bus.MaxRecordLife]; 0 is [bus.DefaultRecordLife]
+	Life     time.Duration    // in whole seconds, at most [bus.MaxRecordLife]; 0 is [bus.DefaultRecordLife]
 }
 
 // Signed is a new record with what belongs to it. The author pins it once the
