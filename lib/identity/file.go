@@ -126,14 +126,7 @@ func (id *Identity) Rewrite(path, passphrase string) error {
 }
 
 func (id *Identity) rewrite(path, passphrase string, factor int) error {
-	if err := durable.CheckPrivate(path); err != nil {
-		return fmt.Errorf("rewrite identity: %w", err)
-	}
-	text, err := wrap(id.Marshal(), passphrase, factor)
-	if err != nil {
-		return fmt.Errorf("rewrite identity: %w", err)
-	}
-	if err := durable.WriteFile(path, text, secretMode); err != nil {
+	if err := rewriteSecret(path, id.Marshal(), passphrase, factor); err != nil {
 		return fmt.Errorf("rewrite identity: %w", err)
 	}
 	return nil
@@ -179,6 +172,15 @@ func (r *Root) Create(path, passphrase string) error {
 	return nil
 }
 
+// Rewrite replaces the root file to change its passphrase, as
+// [Identity.Rewrite] does an identity file.
+func (r *Root) Rewrite(path, passphrase string) error {
+	if err := rewriteSecret(path, r.Marshal(), passphrase, workFactor); err != nil {
+		return fmt.Errorf("rewrite bus root: %w", err)
+	}
+	return nil
+}
+
 // encodeText writes a secret as text: what it is, a comment for people, the
 // bytes.
 func encodeText(first, comment string, secret []byte) []byte {
@@ -216,6 +218,17 @@ func createSecret(path string, text []byte, passphrase string, factor int) error
 		return err
 	}
 	return durable.CreateFile(path, text, secretMode)
+}
+
+func rewriteSecret(path string, text []byte, passphrase string, factor int) error {
+	if err := durable.CheckPrivate(path); err != nil {
+		return err
+	}
+	text, err := wrap(text, passphrase, factor)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(path, text, secretMode)
 }
 
 func loadSecret(path string, passphrase func() (string, error)) ([]byte, error) {

@@ -88,6 +88,17 @@ func TestRootFile(t *testing.T) {
 	wantCode(t, "create again", root.Create(path, ""), bus.CodeFileExists)
 	_, err = identity.Load(path, nil)
 	wantCode(t, "load as an identity", err, bus.CodeMalformed)
+
+	if err := root.Rewrite(path, "donkey"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = identity.LoadRoot(path, nil)
+	wantCode(t, "load without the passphrase", err, bus.CodePassphrase)
+	got, err = identity.LoadRoot(path, func() (string, error) { return "donkey", nil })
+	if err != nil || got.BusID() != root.BusID() {
+		t.Fatalf("after rewriting: %v, %v", got, err)
+	}
+	wantCode(t, "rewrite a missing file", root.Rewrite(path+"x", ""), bus.CodeNotFound)
 }
 
 func TestIdentityTextIsReadStrictly(t *testing.T) {
