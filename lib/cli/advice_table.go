@@ -12,7 +12,7 @@ var advice = map[bus.Code]Advice{
 	},
 	bus.CodeNoContext: {
 		Exit: ExitUsage,
-		Hint: "unibus context add NAME --server nats://HOST:4222 --url https://HOST:8443 --bus-id ID --identity FILE",
+		Hint: "unibus context add NAME --server tls://HOST:4222 --url https://HOST:8443 --bus-id ID --identity FILE",
 		Why:  "Commands need to know which bus to talk to. No context is selected and no flag or UNIBUS_* variable says it.",
 		Do:   "Make a bus with `unibus init`, save its addresses with `unibus context add`, or choose one with `unibus context select`.",
 	},

@@ -38,7 +38,7 @@ const (
 
 // needFlags are the flags that fill a need, for hints.
 var needFlags = map[Need]string{
-	NeedServers:  "--server nats://HOST:4222",
+	NeedServers:  "--server tls://HOST:4222",
 	NeedURLs:     "--url https://HOST:8443",
 	NeedBusID:    "--bus-id ID",
 	NeedIdentity: "--identity FILE",

@@ -22,7 +22,7 @@ import (
 // is, and who the user is there. It holds no secret.
 type SavedContext struct {
 	V        int       `json:"v"`                  // 1
-	Servers  []string  `json:"servers"`            // NATS URLs: nats:// or tls://
+	Servers  []string  `json:"servers"`            // NATS: tls://, or nats:// on this machine
 	URLs     []string  `json:"urls"`               // control plane: https://, or http:// on this machine
 	CA       string    `json:"ca,omitempty"`       // absolute path of a PEM file; "" is the system's certificates
 	BusID    bus.BusID `json:"bus_id,omitzero"`    // zero if not known

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	ucli "github.com/urfave/cli/v2"
@@ -87,6 +88,9 @@ type frame struct {
 	stderr   *stream
 
 	variables map[string]string // the environment variable of each of globals that has one
+
+	mu          sync.Mutex
+	descriptors map[int]*os.File // those that were read from
 }
 
 type frameKey struct{}
@@ -104,11 +108,13 @@ func (p Program) Run(ctx context.Context, env *Env) int {
 		globals:  commonFlags(),
 		stdout:   &stream{w: env.Stdout, failed: cancel},
 		stderr:   &stream{w: env.Stderr, failed: func(error) {}},
+
+		variables:   map[string]string{},
+		descriptors: map[int]*os.File{},
 	}
 	if !p.Local {
 		f.globals = append(busFlags(), f.globals...)
 	}
-	f.variables = map[string]string{}
 	for _, flag := range f.globals {
 		if vars := envVars(flag); len(vars) > 0 {
 			f.variables[flag.Names()[0]] = vars[0]

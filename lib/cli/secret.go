@@ -22,9 +22,9 @@ const maxPassphrase = 1 << 10
 
 // Passphrase returns the passphrase that opens what, such as "alice.id": from
 // the file descriptor of --passphrase-fd, else the file that
-// UNIBUS_PASSPHRASE_FILE names, else by asking at the terminal. Of files the
-// first line counts. An error has [bus.CodePassphrase], or
-// [bus.CodeFileMode] for a file others can read.
+// UNIBUS_PASSPHRASE_FILE names, else by asking at the terminal. Of a file the
+// first line counts; of the descriptor the next line at every call. An error
+// has [bus.CodePassphrase], or [bus.CodeFileMode] for a file others can read.
 func (c *Call) Passphrase(what string) (string, error) {
 	if p, ok, err := c.givenPassphrase(); ok || err != nil {
 		return p, err
@@ -40,6 +40,25 @@ func (c *Call) NewPassphrase(what string) (string, error) {
 	if p, ok, err := c.givenPassphrase(); ok || err != nil {
 		return p, err
 	}
+	return c.askTwice(what)
+}
+
+// ReplacingPassphrase returns a passphrase to lock what with from now on: the
+// first line of file if that is not empty, else the next line of
+// --passphrase-fd, else it is asked for twice. UNIBUS_PASSPHRASE_FILE has the
+// one that is replaced. Empty ones and errors are as with [Call.NewPassphrase].
+func (c *Call) ReplacingPassphrase(what, file string) (string, error) {
+	switch {
+	case file != "":
+		return readPassphraseFile(file, file)
+	case c.Int(flagPassphraseFD) >= 0:
+		p, _, err := c.givenPassphrase()
+		return p, err
+	}
+	return c.askTwice(what)
+}
+
+func (c *Call) askTwice(what string) (string, error) {
 	first, err := c.ask("New passphrase for " + what + ": ")
 	if err != nil {
 		return "", err
@@ -63,36 +82,55 @@ func (c *Call) PassphraseGiven() bool {
 // if they did not.
 func (c *Call) givenPassphrase() (passphrase string, ok bool, err error) {
 	if fd := c.Int(flagPassphraseFD); fd >= 0 {
-		in := c.Env.Stdin
-		if fd > 0 {
-			f := os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd))
-			if f == nil {
-				return "", false, Usagef("--passphrase-fd %d is no file descriptor", fd)
-			}
-			defer f.Close()
-			in = f
+		in, err := c.frame.descriptor(fd)
+		if err == nil {
+			passphrase, err = firstLine(in)
 		}
-		passphrase, err = firstLine(in)
 		return passphrase, err == nil, err
 	}
 	path := c.Env.Getenv(passphraseFileVariable)
 	if path == "" {
 		return "", false, nil
 	}
+	passphrase, err = readPassphraseFile(passphraseFileVariable, path)
+	return passphrase, err == nil, err
+}
+
+// descriptor returns a file descriptor of the process as a reader. It stays
+// open, since later lines may be other passphrases.
+func (f *frame) descriptor(fd int) (io.Reader, error) {
+	if fd == 0 {
+		return f.env.Stdin, nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if file, ok := f.descriptors[fd]; ok {
+		return file, nil
+	}
+	file := os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd))
+	if file == nil {
+		return nil, Usagef("--passphrase-fd %d is no file descriptor", fd)
+	}
+	f.descriptors[fd] = file
+	return file, nil
+}
+
+// readPassphraseFile reads the first line of a file that only its owner can
+// read; from is what errors call it.
+func readPassphraseFile(from, path string) (string, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Mode().IsRegular() { // pipes of a shell have modes that mean nothing
 		err = durable.CheckPrivate(path)
 	}
 	if err != nil {
-		return "", false, bus.Errorf(passphraseCode(err), "read %s: %w", passphraseFileVariable, err)
+		return "", bus.Errorf(passphraseCode(err), "read %s: %w", from, err)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", false, bus.Errorf(bus.CodePassphrase, "read %s: %w", passphraseFileVariable, err)
+		return "", bus.Errorf(bus.CodePassphrase, "read %s: %w", from, err)
 	}
 	defer f.Close()
-	passphrase, err = firstLine(f)
-	return passphrase, err == nil, err
+	return firstLine(f)
 }
 
 // passphraseCode keeps the code of a file with a wrong mode; whatever else is

@@ -54,7 +54,7 @@ func addCommand() *cli.Command {
 		ArgsUsage: "NAME",
 		Description: "Takes the addresses and files from --server, --url, --ca, --bus-id and\n" +
 			"--identity. The first context is selected at once.",
-		UsageText: "unibus context add work --server nats://bus.example.org:4222 \\\n" +
+		UsageText: "unibus context add work --server tls://bus.example.org:4222 \\\n" +
 			"    --url https://bus.example.org:8443 --bus-id ID --identity alice.id",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "select", Usage: "make it the one to use"},
