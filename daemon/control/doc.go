@@ -18,8 +18,8 @@
 // request that changes something takes effect once, however often it is sent;
 // no body is read before its length is bounded; and what went wrong inside
 // reaches the log under the request's id and not the client. A reply to a
-// change comes after this node acts by it: when a revocation is answered, the
-// user's connections here are cut.
+// change comes after the change shows in this node's view, and those who follow
+// the view were told.
 //
 // What it does not do: it decides about storage and routing only. What members
 // believe comes from the records they verify themselves.

@@ -1,0 +1,139 @@
+package node
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/enmanuel/unibus/lib/bus"
+)
+
+// Default listen addresses. Without a certificate a node listens on loopback
+// only.
+const (
+	DefaultControlListen = "127.0.0.1:4280"
+	DefaultNATSListen    = "127.0.0.1:4222"
+)
+
+// Config says what a node is and where it keeps what it knows. The zero value
+// of a field that is not marked required means the default named.
+type Config struct {
+	// BusID is the bus this node serves. Required; it never changes over the
+	// life of a data directory.
+	BusID bus.BusID
+	// DataDir holds everything the node keeps. Required; it is made if missing,
+	// closed to other users.
+	DataDir string
+	// Name names the node: letters, digits, '_' and '-'. Default: the host's
+	// name. It never changes over the life of a data directory.
+	Name string
+
+	ControlListen string // "host:port" of the control plane; port 0 takes a free one
+	NATSListen    string // "host:port" of the data plane; port 0 takes a free one
+	Socket        string // path of the local socket; default control.sock in DataDir
+
+	// TLS is what both planes present to clients. Without it they listen on
+	// loopback only.
+	TLS *tls.Config
+
+	// BootstrapAdmin becomes the first admin if, and only if, there is none.
+	BootstrapAdmin *Admin
+
+	// MaxShardBytes bounds each of the [bus.Shards] streams; beyond it, messages
+	// are refused. 0 leaves it to the disk.
+	MaxShardBytes int64
+
+	Version string           // for health; default "devel"
+	Logger  *slog.Logger     // default [slog.Default]
+	Now     func() time.Time // default [time.Now]
+}
+
+// Admin names the first admin of a bus.
+type Admin struct {
+	Handle  bus.Handle
+	SignPub bus.SignPub
+}
+
+// ParseAdmin reads "handle:signpub" or, for the handle "admin", "signpub"
+// alone.
+func ParseAdmin(s string) (Admin, error) {
+	name, key, found := strings.Cut(s, ":")
+	if !found {
+		name, key = "admin", s
+	}
+	handle, err := bus.ParseHandle(name)
+	if err != nil {
+		return Admin{}, err
+	}
+	pub, err := bus.ParseSignPub(key)
+	return Admin{handle, pub}, err
+}
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// withDefaults fills in what was left out and checks the rest.
+func (c Config) withDefaults() (Config, error) {
+	if c.BusID.IsZero() {
+		return c, bus.Errorf(bus.CodeUsage, "configure node: the bus id is missing")
+	}
+	if c.DataDir == "" {
+		return c, bus.Errorf(bus.CodeUsage, "configure node: the data directory is missing")
+	}
+	if c.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return c, bus.Errorf(bus.CodeUsage, "configure node: it has no name and the host's cannot be read: %w", err)
+		}
+		c.Name = strings.ReplaceAll(host, ".", "-")
+	}
+	if !namePattern.MatchString(c.Name) {
+		return c, bus.Errorf(bus.CodeUsage, "configure node: name %.80q: want 1 to 64 letters, digits, '_' and '-'", c.Name)
+	}
+	if c.ControlListen == "" {
+		c.ControlListen = DefaultControlListen
+	}
+	if c.NATSListen == "" {
+		c.NATSListen = DefaultNATSListen
+	}
+	for _, listen := range []string{c.ControlListen, c.NATSListen} {
+		loopback, err := isLoopback(listen)
+		if err != nil {
+			return c, err
+		}
+		if !loopback && c.TLS == nil {
+			return c, bus.Errorf(bus.CodeUsage, "configure node: %s is beyond loopback and there is no certificate", listen)
+		}
+	}
+	if c.Socket == "" {
+		c.Socket = filepath.Join(c.DataDir, "control.sock")
+	}
+	if c.MaxShardBytes < 0 {
+		return c, bus.Errorf(bus.CodeUsage, "configure node: %d bytes a shard", c.MaxShardBytes)
+	}
+	if c.Version == "" {
+		c.Version = "devel"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c, nil
+}
+
+// isLoopback reports whether a listen address can be reached from this machine
+// only. A name is judged by what it says, not by what it resolves to today.
+func isLoopback(listen string) (bool, error) {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false, bus.Errorf(bus.CodeUsage, "read listen address %q: %w", listen, err)
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
+}

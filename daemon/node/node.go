@@ -1,0 +1,250 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/enmanuel/unibus/daemon/access"
+	"github.com/enmanuel/unibus/daemon/broker"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/directory"
+	"github.com/enmanuel/unibus/lib/store"
+	"github.com/enmanuel/unibus/lib/store/sqlite"
+)
+
+// sweepEvery is how often what no head ever reached is looked for.
+const sweepEvery = time.Hour
+
+// Node is a running node. Its methods are safe for concurrent use.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	started time.Time
+
+	store  store.Store
+	dir    *directory.Directory
+	view   *directory.View
+	broker *broker.Broker
+	access *access.Access
+	public net.Listener
+
+	failed chan error // at most one
+	undo   []func(context.Context) error
+	stop   sync.Once
+	result error
+}
+
+// Start brings a node up and returns when it is ready. ctx bounds the start
+// only; end the node with [Node.Stop]. Errors of the configuration have
+// [bus.CodeUsage], a data directory of another bus [bus.CodeWrongBus], one in
+// use by another process [bus.CodeUnavailable].
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger, started: cfg.Now(), failed: make(chan error, 1)}
+	if err := n.start(ctx); err != nil {
+		// What was begun is undone even if ctx is why the start failed.
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return nil, fmt.Errorf("start node: %w", errors.Join(err, n.Stop(cleanup)))
+	}
+	n.log.Info("ready", "bus", cfg.BusID, "node", cfg.Name, "version", cfg.Version,
+		"control", n.URL(), "nats", n.ServerURL(), "socket", cfg.Socket)
+	return n, nil
+}
+
+// start begins each part after what it stands on; Stop undoes them in reverse.
+func (n *Node) start(ctx context.Context) error {
+	for _, begin := range []func(context.Context) error{
+		n.openStore, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl,
+	} {
+		if err := begin(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) onStop(f func(context.Context) error) { n.undo = append(n.undo, f) }
+
+// Stop ends the node: the control plane first, then the members' connections,
+// then what they stand on. It may be called more than once and returns the
+// same every time.
+func (n *Node) Stop(ctx context.Context) error {
+	n.stop.Do(func() {
+		var errs []error
+		for i := len(n.undo) - 1; i >= 0; i-- {
+			errs = append(errs, n.undo[i](ctx))
+		}
+		n.result = errors.Join(errs...)
+	})
+	return n.result
+}
+
+// Failed yields an error when the node can go on only as a new process: its
+// disk stopped taking writes, or a listener ended. Stop is still to be called.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default: // the first failure is the one that counts
+	}
+}
+
+// URL returns where clients reach the control plane.
+func (n *Node) URL() string {
+	scheme := "http"
+	if n.cfg.TLS != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + n.public.Addr().String()
+}
+
+// ServerURL returns where clients reach the data plane.
+func (n *Node) ServerURL() string { return n.broker.ClientURL() }
+
+// SocketPath returns where the local socket is.
+func (n *Node) SocketPath() string { return n.cfg.Socket }
+
+// DataDir returns where the node keeps everything.
+func (n *Node) DataDir() string { return n.cfg.DataDir }
+
+func (n *Node) openStore(ctx context.Context) error {
+	s, err := sqlite.Open(ctx, filepath.Join(n.cfg.DataDir, "unibus.db"), sqlite.Options{Now: n.cfg.Now})
+	if err != nil {
+		return err
+	}
+	n.store = s
+	n.onStop(func(context.Context) error { return s.Close() })
+	if err := n.claimStore(ctx); err != nil {
+		return err
+	}
+	n.dir = directory.New(s, n.cfg.BusID, n.cfg.Now)
+	return n.bootstrap(ctx)
+}
+
+// claimStore makes sure that the store belongs to this bus: the id is written
+// once and never changes.
+func (n *Node) claimStore(ctx context.Context) error {
+	const key = "bus"
+	_, err := n.store.Create(ctx, store.Control, key, n.cfg.BusID[:], 0)
+	if err == nil || !errors.Is(err, bus.ErrExists) {
+		return err
+	}
+	entry, err := n.store.Get(ctx, store.Control, key)
+	if err != nil {
+		return err
+	}
+	if string(entry.Value) != string(n.cfg.BusID[:]) {
+		return bus.Errorf(bus.CodeWrongBus, "open store: %s belongs to another bus than %s", n.cfg.DataDir, n.cfg.BusID)
+	}
+	return nil
+}
+
+func (n *Node) bootstrap(ctx context.Context) error {
+	admin := n.cfg.BootstrapAdmin
+	if admin == nil {
+		return nil
+	}
+	created, err := n.dir.BootstrapAdmin(ctx, admin.SignPub, admin.Handle)
+	if err != nil {
+		return fmt.Errorf("bootstrap admin: %w", err)
+	}
+	if created {
+		n.log.Info("first admin added", "handle", admin.Handle, "sign_pub", admin.SignPub)
+	}
+	return nil
+}
+
+func (n *Node) follow(ctx context.Context) error {
+	view, err := n.dir.Follow(ctx)
+	if err != nil {
+		return err
+	}
+	n.view = view
+	n.onStop(func(context.Context) error { view.Close(); return nil })
+	return nil
+}
+
+func (n *Node) startBroker(ctx context.Context) error {
+	b, err := broker.Start(ctx, broker.Config{
+		Name:          n.cfg.Name,
+		StoreDir:      filepath.Join(n.cfg.DataDir, "jetstream"),
+		Listen:        n.cfg.NATSListen,
+		TLS:           n.cfg.TLS,
+		MaxShardBytes: n.cfg.MaxShardBytes,
+		Logger:        n.log.With("part", "nats"),
+	})
+	if err != nil {
+		return err
+	}
+	n.broker = b
+	n.onStop(b.Shutdown)
+	return nil
+}
+
+// startLease renews for the first time before anybody is let in, and goes on in
+// the background, with what else a node does by itself.
+func (n *Node) startLease(ctx context.Context) error {
+	if err := n.dir.RenewLease(ctx, n.cfg.Name); err != nil {
+		return err
+	}
+	if err := n.view.CatchUp(ctx); err != nil {
+		return err
+	}
+	if err := n.Ready(); err != nil {
+		return err
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { n.keepLease(background) })
+	running.Go(func() { n.keepSwept(background) })
+	running.Go(func() {
+		select {
+		case err := <-n.broker.Failed():
+			n.fail(err)
+		case <-background.Done():
+		}
+	})
+	n.onStop(func(context.Context) error { cancel(); running.Wait(); return nil })
+	return nil
+}
+
+func (n *Node) keepSwept(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			removed, err := n.dir.SweepOrphans(ctx)
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
+				n.log.Warn("orphans not swept", "error", err)
+			case removed > 0:
+				n.log.Info("orphans swept", "count", removed)
+			}
+		}
+	}
+}
+
+func (n *Node) admitMembers(context.Context) error {
+	a, err := access.New(access.Config{View: n.view, Broker: n.broker, Ready: n.Ready, Now: n.cfg.Now, Logger: n.log.With("part", "access")})
+	if err != nil {
+		return err
+	}
+	n.access = a
+	n.onStop(func(context.Context) error { a.Close(); return nil })
+	return n.broker.Open(a)
+}

@@ -1,0 +1,89 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/enmanuel/unibus/daemon/control"
+	"github.com/enmanuel/unibus/lib/api"
+)
+
+// serveControl opens the control plane for clients and for the local socket.
+func (n *Node) serveControl(context.Context) error {
+	loopback, err := isLoopback(n.cfg.ControlListen)
+	if err != nil {
+		return err
+	}
+	log := n.log.With("part", "control")
+	server := control.New(control.Config{
+		Directory: n.dir, View: n.view, Cursors: n.access,
+		Ready: n.Ready, Health: n.health,
+		PlainRooms: loopback,
+		Logger:     log, Now: n.cfg.Now,
+	})
+	local, err := control.ListenLocal(n.cfg.Socket, log)
+	if err != nil {
+		return err
+	}
+	n.serve("local socket", control.NewHTTPServer(server.LocalHandler(), log), local)
+
+	public, err := net.Listen("tcp", n.cfg.ControlListen)
+	if err != nil {
+		return fmt.Errorf("open control plane: %w", err)
+	}
+	n.public = public
+	if n.cfg.TLS != nil {
+		config := n.cfg.TLS.Clone()
+		config.NextProtos = []string{"h2", "http/1.1"}
+		public = tls.NewListener(public, config)
+	}
+	n.serve("control plane", control.NewHTTPServer(server.Handler(), log), public)
+	return nil
+}
+
+// serve runs srv on l until Stop, which lets requests end that have begun.
+func (n *Node) serve(name string, srv *http.Server, l net.Listener) {
+	go func() {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("serve %s: %w", name, err))
+		}
+	}()
+	n.onStop(func(ctx context.Context) error {
+		if err := srv.Shutdown(ctx); err != nil {
+			return errors.Join(fmt.Errorf("stop serving %s: %w", name, err), srv.Close())
+		}
+		return nil
+	})
+}
+
+// health measures the node. What a single node cannot have stays zero.
+func (n *Node) health(context.Context) api.Health {
+	posture := n.broker.Posture()
+	users, rooms := n.view.Counts()
+	h := api.Health{
+		Status: "ok", Version: n.cfg.Version, Node: n.cfg.Name,
+		UptimeS: int64(n.cfg.Now().Sub(n.started) / time.Second),
+		Auth:    "enforce",
+		TLS:     posture.TLS && n.cfg.TLS != nil,
+		Sync:    "lazy",
+		Store:   "sqlite", Replicas: 1,
+		Quorum: n.Ready() == nil,
+		Leader: n.cfg.Name,
+		Rooms:  rooms, Users: users,
+	}
+	if posture.SyncAlways {
+		h.Sync = "always"
+	}
+	if n.cfg.TLS != nil && len(n.cfg.TLS.Certificates) > 0 {
+		if leaf := n.cfg.TLS.Certificates[0].Leaf; leaf != nil {
+			days := int(leaf.NotAfter.Sub(n.cfg.Now()) / (24 * time.Hour))
+			h.CertDaysLeft = &days
+		}
+	}
+	return h
+}

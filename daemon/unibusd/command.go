@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/enmanuel/unibus/daemon/node"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/cli"
+)
+
+// stopTimeout bounds a graceful stop; a supervisor's own patience is longer.
+const stopTimeout = 20 * time.Second
+
+// The flags, in the order the help and `unibusd settings` show them.
+const (
+	flagBusID          = "bus-id"
+	flagData           = "data"
+	flagNode           = "node"
+	flagControlListen  = "control-listen"
+	flagNATSListen     = "nats-listen"
+	flagSocket         = "socket"
+	flagTLSCert        = "tls-cert"
+	flagTLSKey         = "tls-key"
+	flagBootstrapAdmin = "bootstrap-admin"
+	flagMaxShardBytes  = "max-shard-bytes"
+	flagLogFormat      = "log-format"
+)
+
+func flags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: flagBusID, EnvVars: []string{"UNIBUSD_BUS_ID"}, Usage: "serve the bus with this `ID`, as unibus init prints it"},
+		&cli.PathFlag{Name: flagData, EnvVars: []string{"UNIBUSD_DATA"}, Value: "/var/lib/unibus", Usage: "keep everything in `DIR`"},
+		&cli.StringFlag{Name: flagNode, EnvVars: []string{"UNIBUSD_NODE"}, DefaultText: "the host's", Usage: "the node's `NAME`, which must not change later"},
+		&cli.StringFlag{Name: flagControlListen, EnvVars: []string{"UNIBUSD_CONTROL_LISTEN"}, Value: node.DefaultControlListen, Usage: "serve the control plane at `HOST:PORT`"},
+		&cli.StringFlag{Name: flagNATSListen, EnvVars: []string{"UNIBUSD_NATS_LISTEN"}, Value: node.DefaultNATSListen, Usage: "serve NATS clients at `HOST:PORT`"},
+		&cli.PathFlag{Name: flagSocket, EnvVars: []string{"UNIBUSD_SOCKET"}, DefaultText: "control.sock in the data directory", Usage: "open the local door at `PATH`"},
+		&cli.PathFlag{Name: flagTLSCert, EnvVars: []string{"UNIBUSD_TLS_CERT"}, DefaultText: "none, on loopback only", Usage: "present the certificate chain in `FILE` (PEM)"},
+		&cli.PathFlag{Name: flagTLSKey, EnvVars: []string{"UNIBUSD_TLS_KEY"}, Usage: "with the private key in `FILE` (PEM)"},
+		&cli.StringFlag{Name: flagBootstrapAdmin, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ADMIN"}, Usage: "make `[HANDLE:]SIGNPUB` an admin if there is none yet"},
+		&cli.Int64Flag{Name: flagMaxShardBytes, EnvVars: []string{"UNIBUSD_MAX_SHARD_BYTES"}, DefaultText: "the disk", Usage: fmt.Sprintf("refuse messages once one of the %d streams holds `BYTES`", bus.Shards)},
+		&cli.StringFlag{Name: flagLogFormat, EnvVars: []string{"UNIBUSD_LOG_FORMAT"}, Value: "text", Usage: "log as `text` or json"},
+	}
+}
+
+func command() *cli.Command {
+	return &cli.Command{
+		Name:  "unibusd",
+		Usage: "serve a bus: message server and control plane in one process",
+		Description: "Runs until SIGTERM or SIGINT. Without a certificate it listens on loopback only.\n" +
+			"The local door, a Unix socket, lets root and the daemon's own user add users:\n" +
+			"unibus usermgr --socket DIR/control.sock add HANDLE SIGNPUB",
+		Flags:  flags(),
+		Action: cli.Action(serve),
+		Subcommands: []*cli.Command{{
+			Name:   "settings",
+			Usage:  "print each effective setting and where it comes from",
+			Action: cli.Action(settings),
+		}},
+	}
+}
+
+func serve(c *cli.Call) error {
+	logger, err := newLogger(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := config(c, logger)
+	if err != nil {
+		return err
+	}
+	n, err := node.Start(c.Context.Context, cfg)
+	if err != nil {
+		return err
+	}
+	var failure error
+	select {
+	case <-c.Done():
+		logger.Info("stopping", "cause", context.Cause(c.Context.Context))
+	case failure = <-n.Failed():
+		logger.Error("stopping", "cause", failure)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context.Context), stopTimeout)
+	defer cancel()
+	if err := n.Stop(ctx); err != nil {
+		return fmt.Errorf("stop node: %w", err)
+	}
+	logger.Info("stopped")
+	return failure
+}
+
+func config(c *cli.Call, logger *slog.Logger) (node.Config, error) {
+	cfg := node.Config{
+		DataDir:       c.Path(flagData),
+		Name:          c.String(flagNode),
+		ControlListen: c.String(flagControlListen),
+		NATSListen:    c.String(flagNATSListen),
+		Socket:        c.Path(flagSocket),
+		MaxShardBytes: c.Int64(flagMaxShardBytes),
+		Version:       c.Env.Version,
+		Logger:        logger,
+		Now:           c.Env.Now,
+	}
+	if c.String(flagBusID) == "" {
+		return cfg, cli.WithHint(cli.Usagef("no bus to serve: --%s is missing", flagBusID), "unibus init")
+	}
+	var err error
+	if cfg.BusID, err = bus.ParseBusID(c.String(flagBusID)); err != nil {
+		return cfg, cli.BadArg("--"+flagBusID, err)
+	}
+	if s := c.String(flagBootstrapAdmin); s != "" {
+		admin, err := node.ParseAdmin(s)
+		if err != nil {
+			return cfg, cli.BadArg("--"+flagBootstrapAdmin, err)
+		}
+		cfg.BootstrapAdmin = &admin
+	}
+	cfg.TLS, err = loadTLS(c.Path(flagTLSCert), c.Path(flagTLSKey))
+	return cfg, err
+}
+
+func loadTLS(cert, key string) (*tls.Config, error) {
+	if cert == "" && key == "" {
+		return nil, nil
+	}
+	if cert == "" || key == "" {
+		return nil, cli.Usagef("--%s and --%s go together", flagTLSCert, flagTLSKey)
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, bus.Errorf(bus.CodeUsage, "load certificate: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}, nil
+}
+
+func newLogger(c *cli.Call) (*slog.Logger, error) {
+	opts := &slog.HandlerOptions{Level: slog.LevelInfo}
+	switch {
+	case c.Verbose():
+		opts.Level = slog.LevelDebug
+	case c.Quiet():
+		opts.Level = slog.LevelWarn
+	}
+	handler, err := newHandler(c.String(flagLogFormat), c.Stderr, opts)
+	if err != nil {
+		return nil, err
+	}
+	return slog.New(handler), nil
+}
+
+func newHandler(format string, w io.Writer, opts *slog.HandlerOptions) (slog.Handler, error) {
+	switch format {
+	case "text":
+		return slog.NewTextHandler(w, opts), nil
+	case "json":
+		return slog.NewJSONHandler(w, opts), nil
+	}
+	return nil, cli.Usagef("--%s is %q: want text or json", flagLogFormat, format)
+}
+
+// setting is one line of `unibusd settings`.
+type setting struct {
+	Name     string `json:"name"`
+	Value    string `json:"value"`
+	Source   string `json:"source"`
+	Variable string `json:"variable"`
+}
+
+func settings(c *cli.Call) error {
+	var all []setting
+	for _, f := range flags() {
+		name := f.Names()[0]
+		s := setting{Name: name, Value: fmt.Sprint(c.Value(name)), Source: c.Source(name)}
+		if env, ok := f.(interface{ GetEnvVars() []string }); ok {
+			s.Variable = env.GetEnvVars()[0]
+		}
+		all = append(all, s)
+	}
+	if c.WantsJSON() {
+		return c.JSON(struct {
+			Settings []setting `json:"settings"`
+		}{all})
+	}
+	rows := make([][]string, len(all))
+	for i, s := range all {
+		value := s.Value
+		if value == "" || s.Name == flagMaxShardBytes && value == strconv.Itoa(0) {
+			value = "-"
+		}
+		rows[i] = []string{s.Name, value, s.Source, s.Variable}
+	}
+	c.Table([]string{"setting", "value", "from", "variable"}, rows)
+	return nil
+}
