@@ -44,7 +44,7 @@ func flags() []cli.Flag {
 		&cli.PathFlag{Name: flagTLSKey, EnvVars: []string{"UNIBUSD_TLS_KEY"}, Usage: "with the private key in `FILE` (PEM)"},
 		&cli.StringFlag{Name: flagBootstrapAdmin, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ADMIN"}, Usage: "make `[HANDLE:]SIGNPUB` an admin if there is none yet"},
 		&cli.Int64Flag{Name: flagMaxShardBytes, EnvVars: []string{"UNIBUSD_MAX_SHARD_BYTES"}, DefaultText: "the disk", Usage: fmt.Sprintf("refuse messages once one of the %d streams holds `BYTES`", bus.Shards)},
-		&cli.StringFlag{Name: flagLogFormat, EnvVars: []string{"UNIBUSD_LOG_FORMAT"}, Value: "text", Usage: "log as `text` or json"},
+		&cli.StringFlag{Name: flagLogFormat, EnvVars: []string{"UNIBUSD_LOG_FORMAT"}, Value: "text", Usage: "log as `FORMAT`, text or json"},
 	}
 }
 
@@ -74,18 +74,18 @@ func serve(c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	n, err := node.Start(c.Context.Context, cfg)
+	n, err := node.Start(c.Context, cfg)
 	if err != nil {
 		return err
 	}
 	var failure error
 	select {
 	case <-c.Done():
-		logger.Info("stopping", "cause", context.Cause(c.Context.Context))
+		logger.Info("stopping", "cause", context.Cause(c.Context))
 	case failure = <-n.Failed():
 		logger.Error("stopping", "cause", failure)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context.Context), stopTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), stopTimeout)
 	defer cancel()
 	if err := n.Stop(ctx); err != nil {
 		return fmt.Errorf("stop node: %w", err)
