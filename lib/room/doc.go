@@ -43,6 +43,24 @@
 // hashes, and no history. history_ct is there exactly when the history flag is
 // set and the record is not the first.
 //
+// # Order of checks
+//
+// What can be told of a record alone comes first ([ParseRecord]: form, limits,
+// policy, member list, keys, signature), then its place in the chain, the
+// signer's authority in the head, the change ([Record.Follows]), and last the key
+// that the own entry opens to and the name under it ([Chain.AcceptWithKey]). The
+// first failure is the one reported, and nothing has changed.
+//
+// # Forks
+//
+// Two lawful records that follow the same one are a fork; if one key signed
+// both, an equivocation. Either stops the room for whoever sees it ([ForkError]).
+// An owner ends it with a record that names in resolves the first record of the
+// branch that is lost. Those on the lost branch change over ([Chain.Switch]) when
+// that owner is an owner in the head they leave too, so that nobody undoes the own
+// removal, and when the chosen branch has become the longer one, so that head
+// pins never move back.
+//
 // # Who may change what
 //
 // The role that counts is the signer's role in the head, the record before.

@@ -35,7 +35,8 @@ func HashSealed(blob []byte) bus.SealedHash { return wire.Hash(wire.LabelSealedH
 
 // CheckSealed refuses sealed keys that are not the record's, one for every
 // member in the order of the list, none in a room without encryption. Its
-// errors have [bus.CodeSealedMismatch].
+// errors have [bus.CodeSealedMismatch], or [bus.CodeTooLarge] for a key of more
+// than [bus.MaxSealedSize] bytes, which is none but might fill a store.
 func (r *Record) CheckSealed(sealed []Sealed) error {
 	want := r.memberCount()
 	if !r.Policy.Encrypted() {
@@ -45,6 +46,9 @@ func (r *Record) CheckSealed(sealed []Sealed) error {
 		return bus.Errorf(bus.CodeSealedMismatch, "check sealed keys: %d, want %d", len(sealed), want)
 	}
 	for i, s := range sealed {
+		if len(s.Blob) > bus.MaxSealedSize {
+			return bus.Errorf(bus.CodeTooLarge, "check sealed keys: number %d has %d bytes, at most %d", i, len(s.Blob), bus.MaxSealedSize)
+		}
 		if m := r.memberAt(i); s.ID != m.ID || HashSealed(s.Blob) != m.SealedHash {
 			return bus.Errorf(bus.CodeSealedMismatch, "check sealed keys: number %d is not the one the record names for %s", i, m.ID)
 		}

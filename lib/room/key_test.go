@@ -279,6 +279,13 @@ func TestServerHoldsTheSealedKeysToTheRecord(t *testing.T) {
 	} {
 		wantCode(t, name, err, bus.CodeSealedMismatch)
 	}
+	huge := builder{author: person(t, "alice"), draft: draft(t, "alice=owner"), now: epoch0, rand: goldentest.Rand("huge"),
+		seal: func(uint16, []byte, []byte, []byte) ([]byte, error) { return make([]byte, bus.MaxSealedSize+1), nil }}
+	filler, err := huge.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "a key that the record names and that is too large", filler.Record.CheckSealed(filler.Sealed), bus.CodeTooLarge)
 }
 
 func TestKeysArePrintedByNoVerb(t *testing.T) {

@@ -113,9 +113,6 @@ func Check(t testing.TB, name string, got File) {
 	}
 }
 
-// Updating reports whether the test runs with -update.
-func Updating() bool { return *update }
-
 // Rand returns an endless stream of bytes that depends on seed alone.
 func Rand(seed string) io.Reader { return rand.NewChaCha8(sha256.Sum256([]byte(seed))) }
 
