@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/identity"
@@ -23,6 +24,9 @@ func (Key) String() string { return "room key" }
 
 // Format implements [fmt.Formatter], so that no verb reaches the key.
 func (k Key) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
+
+// LogValue implements [slog.LogValuer], for handlers that write JSON.
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // Sealed is one member's copy of an epoch's key, as it is stored.
 type Sealed struct {

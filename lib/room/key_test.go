@@ -3,6 +3,7 @@ package room
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -299,5 +300,10 @@ func TestKeysArePrintedByNoVerb(t *testing.T) {
 				}
 			}
 		}
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("made", "key", key)
+	if text := log.String(); !strings.Contains(text, "room key") || strings.Contains(text, "171") {
+		t.Errorf("logged as %s", text)
 	}
 }
