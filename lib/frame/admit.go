@@ -32,18 +32,6 @@ type admissionKey struct {
 // key derivation a session.
 const maxAdmissions = 4 * bus.WindowSessions
 
-// checkPolicy compares what a header says about itself with what is fixed for
-// the whole room.
-func checkPolicy(h *Header, head *room.Record) error {
-	if h.Suite != head.Policy.Suite {
-		return bus.Errorf(bus.CodePolicy, "open frame: suite %d in a room of suite %d", h.Suite, head.Policy.Suite)
-	}
-	if h.Flags.Has(bus.FlagEncrypt) != head.Policy.Encrypted() {
-		return bus.Errorf(bus.CodePolicy, "open frame: flags %#x contradict the encryption of the room", uint8(h.Flags))
-	}
-	return nil
-}
-
 // checkRoute compares a header with the room it is opened for and the tokens
 // of the subject it came by.
 func checkRoute(h *Header, room bus.RoomID, roomToken, senderToken string) error {

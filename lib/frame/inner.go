@@ -76,11 +76,11 @@ func parseInner(inner []byte, flags bus.RoomFlags) (time.Time, []Record, error) 
 	if n == 0 || n > bus.MaxRecords {
 		return time.Time{}, nil, malformedInner("%d records, want 1 to %d", n, bus.MaxRecords)
 	}
-	shape, err := checkRecords(s, int(n))
+	recs, rest, err := parseRecords(s, int(n))
 	if err != nil {
 		return time.Time{}, nil, err
 	}
-	content := len(inner) - shape.restLen
+	content := len(inner) - len(rest)
 	if want := paddedLen(content, flags); len(inner) != want {
 		return time.Time{}, nil, malformedInner("%d bytes of content are padded to %d, want %d", content, len(inner), want)
 	}
@@ -89,63 +89,75 @@ func parseInner(inner []byte, flags bus.RoomFlags) (time.Time, []Record, error) 
 			return time.Time{}, nil, malformedInner("padding is not zero")
 		}
 	}
-	return time.UnixMicro(int64(micros)).UTC(), buildRecords(s, int(n), shape), nil
+	return time.UnixMicro(int64(micros)).UTC(), recs, nil
 }
 
-// shape is what has to be known about the records of a frame before memory is
-// taken for them.
-type shape struct {
-	fields     int // headers of all records
-	headersLen int // their encoded length
-	restLen    int // bytes after the last record
-}
-
-func checkRecords(s cryptobyte.String, n int) (shape, error) {
-	var sh shape
-	for i := range n {
-		var headers, body cryptobyte.String
-		if !s.ReadUint16LengthPrefixed(&headers) || !readUint32LengthPrefixed(&s, &body) {
-			return sh, malformedInner("record %d of %d is cut short", i, n)
-		}
-		if len(headers) > bus.MaxHeadersSize {
-			return sh, malformedInner("record %d has %d bytes of headers, more than %d", i, len(headers), bus.MaxHeadersSize)
-		}
-		sh.headersLen += len(headers)
-		var last cryptobyte.String
-		for first := true; !headers.Empty(); first = false {
-			var key, value cryptobyte.String
-			if !headers.ReadUint8LengthPrefixed(&key) || !headers.ReadUint16LengthPrefixed(&value) {
-				return sh, malformedInner("a header of record %d is cut short", i)
-			}
-			if len(key) == 0 || !first && string(key) <= string(last) {
-				return sh, malformedInner("header keys of record %d are empty or do not ascend", i)
-			}
-			last = key
-			sh.fields++
-		}
+// parseRecords reads n records and returns what follows them.
+func parseRecords(s cryptobyte.String, n int) (recs []Record, rest cryptobyte.String, err error) {
+	if len(s) < n*RecordOverhead {
+		return nil, nil, malformedInner("%d records in %d bytes", n, len(s))
 	}
-	sh.restLen = len(s)
-	return sh, nil
+	recs = make([]Record, n)
+	rest = s
+	fields, headersLen := 0, 0
+	for i := range recs {
+		var headers, body cryptobyte.String
+		if !rest.ReadUint16LengthPrefixed(&headers) || !readUint32LengthPrefixed(&rest, &body) {
+			return nil, nil, malformedInner("record %d of %d is cut short", i, n)
+		}
+		recs[i].Body = body[:len(body):len(body)]
+		if headers.Empty() {
+			continue
+		}
+		count, err := checkHeaders(headers)
+		if err != nil {
+			return nil, nil, err
+		}
+		fields += count
+		headersLen += len(headers)
+	}
+	if fields > 0 {
+		fillHeaders(recs, s, fields, headersLen)
+	}
+	return recs, rest, nil
 }
 
-// buildRecords reads what checkRecords has accepted.
-func buildRecords(s cryptobyte.String, n int, sh shape) []Record {
-	recs := make([]Record, n)
-	fields := make([]HeaderField, 0, sh.fields)
+// checkHeaders returns how many headers a record has.
+func checkHeaders(s cryptobyte.String) (count int, err error) {
+	if len(s) > bus.MaxHeadersSize {
+		return 0, malformedInner("%d bytes of headers, more than %d", len(s), bus.MaxHeadersSize)
+	}
+	var last cryptobyte.String
+	for ; !s.Empty(); count++ {
+		var key, value cryptobyte.String
+		if !s.ReadUint8LengthPrefixed(&key) || !s.ReadUint16LengthPrefixed(&value) {
+			return 0, malformedInner("header %d is cut short", count)
+		}
+		if string(key) <= string(last) { // an empty key does not follow anything either
+			return 0, malformedInner("header key %d is empty or does not ascend", count)
+		}
+		last = key
+	}
+	return count, nil
+}
+
+// fillHeaders reads s, which parseRecords has accepted, once more for the
+// headers, whose number and length are known by now: all of a frame take one
+// slice and one string.
+func fillHeaders(recs []Record, s cryptobyte.String, count, length int) {
+	fields := make([]HeaderField, 0, count)
 	var text strings.Builder
-	text.Grow(sh.headersLen)
+	text.Grow(length)
 	for i := range recs {
 		var headers, body cryptobyte.String
 		s.ReadUint16LengthPrefixed(&headers)
 		readUint32LengthPrefixed(&s, &body)
-		recs[i].Body = body[:len(body):len(body)]
 		if headers.Empty() {
 			continue
 		}
 		start, from := text.Len(), len(fields)
 		text.Write(headers)
-		block := text.String()[start:]
-		for len(block) > 0 {
+		for block := text.String()[start:]; block != ""; {
 			keyEnd := 1 + int(block[0])
 			valueEnd := keyEnd + 2 + int(block[keyEnd])<<8 + int(block[keyEnd+1])
 			fields = append(fields, HeaderField{Key: block[1:keyEnd], Value: block[keyEnd+2 : valueEnd]})
@@ -153,7 +165,6 @@ func buildRecords(s cryptobyte.String, n int, sh shape) []Record {
 		}
 		recs[i].Headers = fields[from:len(fields):len(fields)]
 	}
-	return recs
 }
 
 // readUint32LengthPrefixed is the one length that cryptobyte has no reader for.

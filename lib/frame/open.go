@@ -43,7 +43,7 @@ func NewOpener(view View, window *Window, now func() time.Time) *Opener {
 // changes nothing before every check has passed. In this order:
 //
 //	length and header                                    malformed
-//	suite and encryption of the room                     policy
+//	suite of the room                                    policy
 //	room and subject                                     misrouted
 //	record of the epoch                                  epoch_unknown, with UnknownEpochError
 //	tag of that record                                   fork
@@ -75,8 +75,8 @@ func (o *Opener) Open(roomToken, senderToken string, frame []byte) (*Opened, err
 		return nil, err
 	}
 	head := o.view.Head()
-	if err := checkPolicy(&h, head); err != nil {
-		return nil, err
+	if h.Suite != head.Policy.Suite {
+		return nil, bus.Errorf(bus.CodePolicy, "open frame: suite %d in a room of suite %d", h.Suite, head.Policy.Suite)
 	}
 	if err := checkRoute(&h, head.Room, roomToken, senderToken); err != nil {
 		return nil, err

@@ -113,6 +113,16 @@ func TestEveryFlippedBitIsRefusedWithItsClass(t *testing.T) {
 	}
 }
 
+func TestFrameLongerThanAnyIsMalformed(t *testing.T) {
+	h := Header{}
+	for size, want := range map[int]bus.Code{bus.MaxFrameSize: "", bus.MaxFrameSize + 1: bus.CodeMalformed} {
+		ct := size - HeaderSize - SignatureSize
+		if _, err := ParseHeader(append(h.append(nil, ct), make([]byte, ct+SignatureSize)...)); bus.CodeOf(err) != want {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
 func TestReplayedFrame(t *testing.T) {
 	w := newWorld(t, stored)
 	s, o := w.sealer("alice", 0, 1), w.opener()
@@ -171,18 +181,13 @@ func TestFrameUnderAnotherSendersName(t *testing.T) {
 
 func TestFrameOfAnotherRoom(t *testing.T) {
 	w, other := newWorld(t, stored), newWorld(t, stored)
-	other.people, other.pubs = w.people, w.pubs
-	other.epochs = nil
-	signed, err := room.Create(w.people["olga"], other.draft(nil), other.now, zeroReader{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	other.add(signed)
+	other.move(w)
 	o := w.opener()
 	frame := other.seal(other.sealer("alice", 0, 1), 0)
 	alice := w.people["alice"].ID().Token()
 	w.refuse(o, other.room().Token(), alice, frame, bus.CodeMisrouted)
 	w.refuse(o, w.room().Token(), alice, frame, bus.CodeMisrouted)
+	w.refuse(o, other.room().Token(), alice, w.seal(w.sealer("alice", 0, 1), 0), bus.CodeMisrouted)
 	// The same with the room's name written over it.
 	id := w.room()
 	copy(frame[6:], id[:])
@@ -190,14 +195,6 @@ func TestFrameOfAnotherRoom(t *testing.T) {
 	tag := TagOf(w.Head().Hash())
 	copy(frame[46:], tag[:])
 	w.refuse(o, w.room().Token(), alice, frame, bus.CodeDecrypt)
-}
-
-// zeroReader makes what is drawn from it predictable, not less valid.
-type zeroReader struct{}
-
-func (zeroReader) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
 }
 
 func TestFrameOfAnotherBranch(t *testing.T) {
@@ -344,6 +341,9 @@ func TestUnknownEpochCanBeFetchedAndTriedAgain(t *testing.T) {
 	w.hidden[2] = true
 	w.refuseHere(o, frame, bus.CodeEpochUnknown)
 	delete(w.hidden, 2)
+	w.behind = 1 // a record that is known and not yet accepted
+	w.refuseHere(o, frame, bus.CodeEpochUnknown)
+	w.behind = 0
 	if _, err := o.Open(w.room().Token(), alice, frame); err != nil {
 		t.Errorf("with the record: %v", err)
 	}

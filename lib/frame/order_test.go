@@ -60,6 +60,7 @@ func TestOrder(t *testing.T) {
 		{"several gaps", nil, []string{"a0", "a2", "a4", "a9", "flush"}, []string{"a0", "", "", "", "a[1-1] a2 a[3-3] a4 a[5-8] a9"}},
 		{"flush of sessions, who waits longest first", nil, []string{"a0", "b0", "b2", "+1s", "a2", "flush"}, []string{"a0", "b0", "", "", "", "b[1-1] b2 a[1-1] a2"}},
 		{"a frame given twice while it waits", nil, []string{"a0", "a2", "a2", "a1"}, []string{"a0", "", "", "a1 a2"}},
+		{"a frame given twice after it was delivered", nil, []string{"a0", "a1", "a1", "a2"}, []string{"a0", "a1", "a1*", "a2"}},
 		{"the last seq there is", nil, []string{"a18446744073709551613", "a18446744073709551615", "a18446744073709551614", "a0"}, []string{"a18446744073709551613", "", "a18446744073709551614 a18446744073709551615", "a0*"}},
 	} {
 		t.Run(v.name, func(t *testing.T) {

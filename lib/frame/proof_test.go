@@ -49,6 +49,7 @@ func TestProofsThatProveNothing(t *testing.T) {
 		return statementOf(w.seal(w.sealer(name, 0, session), seq))
 	}
 	other := newWorld(t, stored)
+	other.move(w)
 	for name, v := range map[string]struct {
 		change func(*EquivocationProof)
 		code   bus.Code

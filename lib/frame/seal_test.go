@@ -81,6 +81,10 @@ func TestLargestRecordFitsExactly(t *testing.T) {
 				{Headers: headers, Body: make([]byte, bus.MaxRecordSize-bus.MaxHeadersSize)},
 			}
 			for i, r := range largest {
+				var b Budget
+				if !b.Take(r) || b.FrameSize() != bus.MaxFrameSize || b.Take(Record{}) {
+					t.Errorf("a budget with it has %d bytes", b.FrameSize())
+				}
 				frame := w.seal(s, bus.Seq(i), r)
 				want := bus.MaxFrameSize
 				if !policy.Encrypted() {
@@ -143,6 +147,26 @@ func TestSealRefuses(t *testing.T) {
 				t.Errorf("the seq is no longer free: %v", err)
 			}
 		})
+	}
+}
+
+// The records of a room end before the year 9999 does, so this takes a forger.
+func TestTimeThatNoFrameCanNameIsRefused(t *testing.T) {
+	w := newWorld(t, stored)
+	s := w.forger("alice", w.header("alice", 0, 1), w.key(0), w.Head().Hash())
+	for seq, sent := range []time.Time{time.UnixMicro(0), time.UnixMicro(maxSent)} {
+		frame, _, err := s.seal(nil, bus.Seq(seq), sent, text("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if opened, err := w.open(w.opener(), frame); err != nil || !opened.Sent.Equal(sent) {
+			t.Errorf("sent at %s: %v", sent, err)
+		}
+	}
+	for _, sent := range []time.Time{time.UnixMicro(-1), time.UnixMicro(maxSent + 1)} {
+		if _, _, err := s.seal(nil, 9, sent, text("a")); bus.CodeOf(err) != bus.CodeUsage {
+			t.Errorf("sent at %s: %v", sent, err)
+		}
 	}
 }
 

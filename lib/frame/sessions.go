@@ -64,12 +64,9 @@ func (s *sessions[V]) put(k stream, v V) {
 	s.bySender[k.sender]++
 }
 
+// remove forgets a stream that is there.
 func (s *sessions[V]) remove(k stream) {
-	e, ok := s.index[k]
-	if !ok {
-		return
-	}
-	s.recent.Remove(e)
+	s.recent.Remove(s.index[k])
 	delete(s.index, k)
 	if s.bySender[k.sender]--; s.bySender[k.sender] == 0 {
 		delete(s.bySender, k.sender)

@@ -26,6 +26,7 @@ type world struct {
 	hidden map[bus.Epoch]bool // epochs whose record the view does not show
 	pubs   map[bus.ID]bus.SignPub
 	now    time.Time
+	behind int // how many records the head is behind the last epoch shown
 }
 
 // everybody is an owner, two writers and a reader; mallory is no member.
@@ -59,12 +60,24 @@ func newWorld(t testing.TB, policy bus.Policy) *world {
 		w.people[name] = id
 		w.pubs[id.ID()] = id.SignPub()
 	}
+	w.create()
+	return w
+}
+
+func (w *world) create() {
+	w.t.Helper()
 	signed, err := room.Create(w.people["olga"], w.draft(nil), w.now, rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.add(signed)
-	return w
+}
+
+// move makes the room anew with the people of another.
+func (w *world) move(from *world) {
+	w.t.Helper()
+	w.people, w.pubs, w.epochs = from.people, from.pubs, nil
+	w.create()
 }
 
 func (w *world) draft(cuts []room.Cut) room.Draft {
@@ -110,7 +123,7 @@ func (w *world) key(e bus.Epoch) room.Key {
 	return room.Key{}
 }
 
-func (w *world) Head() *room.Record { return w.epochs[len(w.epochs)-1].Record }
+func (w *world) Head() *room.Record { return w.epochs[len(w.epochs)-1-w.behind].Record }
 
 func (w *world) Epoch(e bus.Epoch) (Epoch, bool) {
 	if uint64(e) >= uint64(len(w.epochs)) || w.hidden[e] {
