@@ -1,0 +1,235 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/httpsig"
+)
+
+// Pauses between rounds over all nodes while none of them can serve.
+const (
+	controlFirstPause = 50 * time.Millisecond
+	controlMaxPause   = 2 * time.Second
+)
+
+// control sends signed requests to the control plane, to the node that
+// answered last and, while that one cannot serve, to the others.
+type control struct {
+	urls      []*url.URL
+	http      *http.Client
+	signer    httpsig.Signer
+	now       func() time.Time
+	log       *slog.Logger
+	attempt   time.Duration // bounds one attempt
+	total     time.Duration // bounds a call
+	preferred atomic.Int32  // index of urls
+}
+
+func newControl(c Config, signer httpsig.Signer, tlsConfig *tls.Config) (*control, error) {
+	dialer := &net.Dialer{Timeout: c.DialTimeout}
+	k := &control{
+		http: &http.Client{
+			Transport: &http.Transport{
+				DialContext:         dialer.DialContext,
+				TLSClientConfig:     tlsConfig,
+				TLSHandshakeTimeout: c.DialTimeout,
+				ForceAttemptHTTP2:   true,
+				MaxIdleConnsPerHost: cardFetchers,
+				IdleConnTimeout:     90 * time.Second,
+			},
+			// A signature is for one address; whoever redirects is not a node.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		signer:  signer,
+		now:     c.Now,
+		log:     c.Logger,
+		attempt: c.RequestTimeout,
+		total:   c.ControlTimeout,
+	}
+	for _, raw := range c.URLs {
+		u, err := url.Parse(raw)
+		if err != nil {
+			return nil, bus.Errorf(bus.CodeUsage, "parse control-plane URL: %w", err)
+		}
+		k.urls = append(k.urls, u)
+	}
+	return k, nil
+}
+
+func (k *control) close() { k.http.CloseIdleConnections() }
+
+// callError is a failed call of which an attempt before the last may have been
+// carried out: its answer got lost.
+type callError struct {
+	err error
+}
+
+func (e *callError) Error() string { return e.err.Error() }
+func (e *callError) Unwrap() error { return e.err }
+
+// maybeDone reports whether the request behind err may have been carried out
+// although the call failed.
+func maybeDone(err error) bool {
+	_, ok := errors.AsType[*callError](err)
+	return ok
+}
+
+// call sends a request with the JSON of in, which may be nil, and reads the
+// reply into out, which may be nil. Requests that no node could serve are sent
+// again, with a new signature, until ctx or the time for a call ends; all that
+// the control plane takes may be sent twice. What a server refuses is returned
+// at once. Errors have the server's code, [bus.CodeUnavailable] or, where ctx
+// ended, [bus.CodeTimeout].
+func (k *control) call(ctx context.Context, method, path string, in, out any) error {
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = api.Encode(in); err != nil {
+			return err
+		}
+	}
+	attempts, cancel := context.WithTimeout(ctx, k.total)
+	defer cancel()
+	pause := controlFirstPause
+	lost := false // an attempt's answer got lost
+	for {
+		wait, err := k.round(attempts, method, path, body, out, &lost)
+		if err == nil {
+			return nil
+		}
+		if worthRetrying(err) && sleep(attempts, max(wait, pause/2+mathrand.N(pause/2))) {
+			pause = min(2*pause, controlMaxPause)
+			continue
+		}
+		switch {
+		case !worthRetrying(err):
+		case ctx.Err() != nil:
+			err = bus.Errorf(bus.CodeTimeout, "%w (last attempt: %v)", ctx.Err(), err)
+		case bus.CodeOf(err) == bus.CodeInternal:
+			err = bus.Errorf(bus.CodeUnavailable, "no node can serve: %w", err)
+		}
+		path, _, _ = strings.Cut(path, "?")
+		err = fmt.Errorf("%s %s: %w", strings.ToLower(method), path, err)
+		if lost {
+			err = &callError{err}
+		}
+		return err
+	}
+}
+
+// round tries the nodes one after the other. After failures that are worth
+// retrying it returns the last one and how long the servers asked to wait.
+func (k *control) round(ctx context.Context, method, path string, body []byte, out any, lost *bool) (wait time.Duration, err error) {
+	first := int(k.preferred.Load())
+	var untrusted error // the last certificate that was refused
+	refused := 0
+	for i := range k.urls {
+		n := (first + i) % len(k.urls)
+		if err = k.once(ctx, k.urls[n], method, path, body, out); err == nil {
+			k.preferred.Store(int32(n))
+			return 0, nil
+		}
+		k.log.Debug("client", "call", method+" "+path, "url", k.urls[n].String(), "err", err)
+		if !worthRetrying(err) {
+			return 0, err
+		}
+		*lost = *lost || answerLost(err)
+		if e, ok := errors.AsType[*api.Error](err); ok {
+			wait = max(wait, e.RetryAfter())
+		}
+		if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
+			untrusted, refused = err, refused+1
+		}
+	}
+	if refused == len(k.urls) {
+		// Waiting does not make a certificate good.
+		return 0, bus.Errorf(bus.CodeForbidden, "no node shows a certificate to trust: %v", untrusted)
+	}
+	return wait, err
+}
+
+// networkError is an attempt without an answer.
+type networkError struct {
+	err error
+}
+
+func (e *networkError) Error() string { return e.err.Error() }
+func (e *networkError) Unwrap() error { return e.err }
+
+// worthRetrying reports whether another attempt, or another node, may do better.
+func worthRetrying(err error) bool {
+	if _, ok := errors.AsType[*networkError](err); ok {
+		return true
+	}
+	switch bus.CodeOf(err) {
+	case bus.CodeUnavailable, bus.CodeTimeout, bus.CodeRateLimited,
+		bus.CodeUnknownOutcome, // the node does not know whether its write reached the store
+		bus.CodeNonceSpent:     // the network delivered the request twice
+		return true
+	}
+	return false
+}
+
+// answerLost reports whether the attempt may have been carried out.
+func answerLost(err error) bool {
+	if e, ok := errors.AsType[*networkError](err); ok {
+		// A connection that was never made carried nothing.
+		op, ok := errors.AsType[*net.OpError](e.err)
+		return !ok || op.Op != "dial"
+	}
+	return bus.CodeOf(err) != bus.CodeRateLimited
+}
+
+// once makes one attempt at one node.
+func (k *control) once(ctx context.Context, base *url.URL, method, path string, body []byte, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, k.attempt)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base.String(), "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return bus.Errorf(bus.CodeUsage, "make request: %w", err)
+	}
+	if body == nil {
+		req.Body, req.GetBody, req.ContentLength = http.NoBody, nil, 0
+	} else {
+		// Without it the transport cannot send a request again by itself: it
+		// would do so with a nonce that is spent.
+		req.GetBody = nil
+		req.Header.Set("Content-Type", api.MediaJSON)
+	}
+	if err := httpsig.Sign(req, body, k.signer, k.now(), rand.Reader); err != nil {
+		return err
+	}
+	resp, err := k.http.Do(req)
+	if err != nil {
+		return &networkError{err}
+	}
+	defer resp.Body.Close()
+	return api.ReadReply(resp, out)
+}
+
+// sleep waits and reports whether ctx was still alive at the end.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,269 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/identity"
+	"github.com/enmanuel/unibus/lib/room"
+)
+
+// Client is one identity's connection to a bus. It may be used from several
+// goroutines at once. Connections that break are made again, to whichever node
+// answers, for as long as the client is open.
+type Client struct {
+	config  Config
+	log     *slog.Logger
+	id      bus.ID
+	session bus.SessionID
+	events  *events
+
+	state    *state
+	pins     *room.Pins
+	cardPins *identity.CardPins
+	handles  stateFile[handlePins]
+	accepted stateFile[acceptedRooms]
+
+	self      atomic.Pointer[identity.Identity]
+	ownCard   atomic.Pointer[identity.Card]
+	transport *identity.Transport
+	control   *control
+	book      cardBook
+	signers   sync.Map // bus.ID to bus.SignPub: keys prove themselves by their id
+	names     sync.Map // bus.ID to bus.Handle
+
+	nc       *nats.Conn
+	link     *link
+	acks     *ackMux
+	inbox    string        // prefix of reply subjects
+	inboxes  atomic.Uint64 // made so far
+	follower *follower
+
+	ctx    context.Context // ends with the client
+	cancel context.CancelCauseFunc
+	work   sync.WaitGroup
+
+	mu      sync.Mutex
+	rooms   map[bus.RoomID]*Room
+	closing bool // nothing new is spawned
+}
+
+// Dial connects to a bus. It makes sure that the servers have a valid card of
+// the identity, signs in, and returns when a node has accepted the connection;
+// while none can it tries again until ctx ends. Errors: [bus.CodeUsage] for the
+// configuration, [bus.CodeForbidden], [bus.CodeUnauthenticated] or
+// [bus.CodeRevoked] for somebody who is no active user, [bus.CodeUnavailable] or
+// [bus.CodeTimeout] where no node answered.
+func Dial(ctx context.Context, config Config) (*Client, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c, err := newClient(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.start(ctx); err != nil {
+		c.shutdown(err)
+		return nil, fmt.Errorf("dial bus %s: %w", config.BusID.Fingerprint(), err)
+	}
+	return c, nil
+}
+
+// newClient makes a client that has not talked to anybody.
+func newClient(config Config) (*Client, error) {
+	c := &Client{
+		config:    config,
+		log:       config.Logger,
+		id:        config.Identity.ID(),
+		events:    newEvents(config.Logger, config.Now, config.OnEvent),
+		transport: config.Identity.Transport(config.BusID),
+		book:      cardBook{latest: map[bus.ID]fetchedCard{}},
+		rooms:     map[bus.RoomID]*Room{},
+	}
+	c.self.Store(config.Identity)
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.inbox = bus.InboxPrefix(c.transport.NKey())
+	c.link = newLink(c)
+	c.acks = newAckMux(c.inbox + ".a.")
+	c.follower = newFollower(c)
+	if _, err := rand.Read(c.session[:]); err != nil {
+		return nil, bus.Errorf(bus.CodeInternal, "draw session: %w", err)
+	}
+	var err error
+	if c.control, err = newControl(config, c.transport, c.tlsConfig()); err != nil {
+		return nil, err
+	}
+	if c.state, err = openState(config.StateDir, config.BusID, c.id); err != nil {
+		return nil, err
+	}
+	c.pins = room.OpenPins(c.state.path("rooms"))
+	c.handles = stateFile[handlePins]{c.state.path("handles.json")}
+	c.accepted = stateFile[acceptedRooms]{c.state.path("rooms.json")}
+	if c.cardPins, err = identity.OpenCardPins(c.state.dir); err == nil {
+		err = c.loadHandles()
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.state.remove())
+	}
+	return c, nil
+}
+
+func (c *Client) tlsConfig() *tls.Config {
+	return &tls.Config{RootCAs: c.config.CA, MinVersion: tls.VersionTLS13}
+}
+
+// start does what needs servers.
+func (c *Client) start(ctx context.Context) error {
+	if err := c.ensureCard(ctx); err != nil {
+		return err
+	}
+	if err := c.link.connect(ctx); err != nil {
+		return err
+	}
+	if err := c.subscribe(c.acks.prefix+"*", c.acks.receive); err != nil {
+		return err
+	}
+	if err := c.subscribe(bus.NoticeSubject(c.id), c.hearNotice); err != nil {
+		return err
+	}
+	c.spawn(c.watchRooms)
+	return c.flushServer(ctx, c.config.RequestTimeout)
+}
+
+func (c *Client) subscribe(subject string, handler nats.MsgHandler) error {
+	sub, err := c.nc.Subscribe(subject, handler)
+	if err == nil {
+		// What comes here is bounded by what this client asks for.
+		err = sub.SetPendingLimits(-1, -1)
+	}
+	if err != nil {
+		return bus.Errorf(bus.CodeUnavailable, "subscribe to %s: %w", subject, err)
+	}
+	return nil
+}
+
+// newInbox returns a reply subject that nobody else uses.
+func (c *Client) newInbox(kind string) string {
+	return fmt.Sprintf("%s.%s.%d", c.inbox, kind, c.inboxes.Add(1))
+}
+
+// ID returns who the client is.
+func (c *Client) ID() bus.ID { return c.id }
+
+// SignPub returns the client's signing key, which accounts are added by.
+func (c *Client) SignPub() bus.SignPub { return c.identity().SignPub() }
+
+// Session returns the name of this run of the client in what it sends.
+func (c *Client) Session() bus.SessionID { return c.session }
+
+// Server returns the address of the node the client is connected to, "" while
+// it is to none.
+func (c *Client) Server() string {
+	if !c.online() {
+		return ""
+	}
+	return c.nc.ConnectedUrlRedacted()
+}
+
+// Err returns nil while the client works, and why it stopped afterwards:
+// [bus.CodeClosed] after Close, [bus.CodeRevoked] or the like where the servers
+// do not let it in any more.
+func (c *Client) Err() error {
+	if c.ctx.Err() == nil {
+		return nil
+	}
+	return c.closedErr()
+}
+
+// Done returns a channel that closes when the client stops working.
+func (c *Client) Done() <-chan struct{} { return c.ctx.Done() }
+
+// alive returns why nothing can be done with the client any more, if so.
+func (c *Client) alive() error { return c.Err() }
+
+// closedErr is what is left to say about work that is under way when the
+// client ends.
+func (c *Client) closedErr() error {
+	cause := context.Cause(c.ctx)
+	if cause == nil || cause == context.Canceled {
+		return bus.Errorf(bus.CodeClosed, "the client was closed")
+	}
+	return cause
+}
+
+// fail ends the client for a reason that no retry cures.
+func (c *Client) fail(reason error) {
+	c.cancel(reason)
+	c.events.raise(EventDenied, bus.RoomID{}, reason, "")
+}
+
+// spawn runs work in a goroutine that Close waits for. It ends with c.ctx.
+func (c *Client) spawn(work func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return
+	}
+	c.work.Go(work)
+}
+
+// Close waits, as long as ctx lasts, until what was published has its outcome,
+// and ends the client: iterations end, connections close, a temporary state is
+// deleted. It returns the first error among outcomes that nobody saw (see
+// [Room.Flush]), and what went wrong in closing. Closing twice is no error.
+func (c *Client) Close(ctx context.Context) error {
+	var errs []error
+	if c.ctx.Err() == nil {
+		for _, r := range c.loaded() {
+			errs = append(errs, r.Flush(ctx))
+		}
+	}
+	errs = append(errs, c.shutdown(bus.Errorf(bus.CodeClosed, "the client was closed")))
+	return errors.Join(errs...)
+}
+
+// shutdown ends everything and waits until it has ended.
+func (c *Client) shutdown(reason error) error {
+	c.mu.Lock()
+	if c.closing {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closing = true
+	rooms := make([]*Room, 0, len(c.rooms))
+	for _, r := range c.rooms {
+		rooms = append(rooms, r)
+	}
+	c.mu.Unlock()
+	c.cancel(reason)
+	for _, r := range rooms {
+		r.pub.close(c.closedErr())
+	}
+	c.work.Wait()
+	c.link.close()
+	c.control.close()
+	c.events.close()
+	return c.state.remove()
+}
+
+// flushServer returns when the connected server has seen everything that was
+// sent before, and every refusal that it answered has been told on.
+func (c *Client) flushServer(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := c.nc.FlushWithContext(ctx); err != nil {
+		return bus.Errorf(bus.CodeUnavailable, "flush: %w", err)
+	}
+	return c.link.settleDenials(ctx)
+}

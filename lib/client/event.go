@@ -1,0 +1,109 @@
+package client
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/enmanuel/unibus/lib/bus"
+)
+
+// EventKind says what an [Event] is about.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventConnected    EventKind = "connected"    // to the server in Detail, for the first time or again
+	EventDisconnected EventKind = "disconnected" // Err is why, nil when it was asked for
+	EventDenied       EventKind = "denied"       // a server refused a subject or the connection; Err says which
+	EventSecurity     EventKind = "security"     // a server or a member said what cannot be true; Err has the code
+	EventEpoch        EventKind = "epoch"        // a room's next record was accepted; Detail is its epoch
+	EventRemoved      EventKind = "removed"      // the client is no longer a member of the room
+	EventCard         EventKind = "card"         // a card was renewed, or is old; Err is nil or why it was not renewed
+	EventUpkeep       EventKind = "upkeep"       // renewing or rotating a room failed; it is tried again
+)
+
+// Event is something that happened apart from any call.
+type Event struct {
+	Kind   EventKind
+	Time   time.Time
+	Room   bus.RoomID // zero where no room is concerned
+	Err    error      // nil where nothing failed
+	Detail string     // for people
+}
+
+// events hands events to OnEvent one by one, so that whoever raises one never
+// waits for it and OnEvent may call back into the client.
+type events struct {
+	log     *slog.Logger
+	now     func() time.Time
+	onEvent func(Event)
+
+	mu      sync.Mutex
+	queue   []Event
+	running bool
+	closed  bool
+	idle    sync.Cond // !running
+}
+
+func newEvents(log *slog.Logger, now func() time.Time, onEvent func(Event)) *events {
+	e := &events{log: log, now: now, onEvent: onEvent}
+	e.idle.L = &e.mu
+	return e
+}
+
+func (e *events) raise(kind EventKind, room bus.RoomID, err error, detail string) {
+	attrs := []any{"event", string(kind)}
+	if !room.IsZero() {
+		attrs = append(attrs, "room", room.String())
+	}
+	if detail != "" {
+		attrs = append(attrs, "detail", detail)
+	}
+	switch {
+	case kind == EventSecurity:
+		e.log.Error("client", append(attrs, "code", string(bus.CodeOf(err)), "err", err)...)
+	case err != nil:
+		e.log.Warn("client", append(attrs, "code", string(bus.CodeOf(err)), "err", err)...)
+	default:
+		e.log.Info("client", attrs...)
+	}
+	if e.onEvent == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
+	e.queue = append(e.queue, Event{Kind: kind, Time: e.now(), Room: room, Err: err, Detail: detail})
+	if !e.running {
+		e.running = true
+		go e.run()
+	}
+}
+
+func (e *events) run() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.queue) > 0 {
+		next := e.queue[0]
+		e.queue = e.queue[1:]
+		e.mu.Unlock()
+		e.onEvent(next)
+		e.mu.Lock()
+	}
+	e.running = false
+	e.idle.Broadcast()
+}
+
+// close waits until what was raised has been told; later events are only
+// logged.
+func (e *events) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	for e.running {
+		e.idle.Wait()
+	}
+}

@@ -1,0 +1,223 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/room"
+)
+
+// Invite makes somebody, named by handle, id or signing key, a member with this
+// role, or gives a member another one. It makes the room's next record, with a
+// new key. Somebody who loses the right to write keeps what it has stored so
+// far (see [Room.Remove]).
+//
+// Errors: [bus.CodeNotAuthority] where this client may not, [bus.CodeNotFound]
+// and [bus.CodePinChanged] for the handle, [bus.CodeCardMismatch] and its kin
+// where the servers show a card that cannot be right.
+func (r *Room) Invite(ctx context.Context, who string, role bus.Role) error {
+	id, err := r.client.who(ctx, who)
+	if err != nil {
+		return err
+	}
+	if !role.Valid() {
+		return bus.Errorf(bus.CodeUsage, "invite %s: %s is no role", who, role)
+	}
+	return r.change(ctx, "invite", func(d *change) error {
+		if d.head.Role(id) == role {
+			d.done = true
+			return nil
+		}
+		d.roles[id] = role
+		return nil
+	})
+}
+
+// Remove takes members, named by handle, id or signing key, out of the room. The
+// next record has a key that they never get, and their connections lose the room
+// at once on every node.
+//
+// What they have stored stays readable: Remove reads the stored room once, to
+// list their sessions and how far each had come, and later frames of theirs count
+// for nobody. Of a room that is not stored only what this client has read counts.
+func (r *Room) Remove(ctx context.Context, who ...string) error {
+	ids := make([]bus.ID, len(who))
+	for i, w := range who {
+		id, err := r.client.who(ctx, w)
+		if err != nil {
+			return err
+		}
+		ids[i] = id
+	}
+	return r.change(ctx, "remove", func(d *change) error {
+		d.done = true
+		for _, id := range ids {
+			if _, member := d.head.Member(id); member {
+				delete(d.roles, id)
+				d.done = false
+			}
+		}
+		return nil
+	})
+}
+
+// Rotate makes the room's next record with the same members and a new key, and
+// renews it for as long as it lived before.
+func (r *Room) Rotate(ctx context.Context) error {
+	return r.change(ctx, "rotate", func(*change) error { return nil })
+}
+
+// change is a record in the making.
+type change struct {
+	head  *room.Record
+	roles map[bus.ID]bus.Role // whom the next record has as a member
+	done  bool                // the head is as wanted already
+}
+
+// changeTries is how often a change is made again after somebody else was first.
+const changeTries = 16
+
+// change makes the next record of the room and has the servers accept it. Where
+// somebody else was first it reads what they did and starts over.
+func (r *Room) change(ctx context.Context, verb string, edit func(*change) error) error {
+	for try := 1; ; try++ {
+		err := r.changeOnce(ctx, edit)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, bus.ErrConflict) || try == changeTries || !sleep(ctx, mathrand.N(time.Duration(try)*20*time.Millisecond)) {
+			return fmt.Errorf("%s in room %s: %w", verb, r.id, err)
+		}
+	}
+}
+
+func (r *Room) changeOnce(ctx context.Context, edit func(*change) error) error {
+	if err := r.sync(ctx); err != nil {
+		return err
+	}
+	head, key, _ := r.model.current()
+	if role := head.Role(r.client.ID()); !role.IsAuthority() {
+		return bus.Errorf(bus.CodeNotAuthority, "%s may not change it", describeRole(role))
+	}
+	d := change{head: head, roles: map[bus.ID]bus.Role{}}
+	for _, m := range head.Members() {
+		d.roles[m.ID] = m.Role
+	}
+	if err := edit(&d); err != nil || d.done {
+		return err
+	}
+	members, err := r.memberSpecs(ctx, &d)
+	if err != nil {
+		return err
+	}
+	name, err := head.OpenName(key)
+	if err != nil {
+		return err
+	}
+	cuts, err := r.cuts(ctx, &d)
+	if err != nil {
+		return err
+	}
+	draft := room.Draft{
+		Policy:  head.Policy,
+		Name:    name,
+		Members: members,
+		Cuts:    cuts,
+		Life:    head.NotAfter.Sub(head.Created),
+	}
+	signed, err := room.Next(r.client.identity(), head, key, draft, r.client.config.Now(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	return r.append(ctx, signed)
+}
+
+func describeRole(role bus.Role) string {
+	if !role.Valid() {
+		return "somebody who is no member"
+	}
+	return "a " + role.String()
+}
+
+// append has the servers accept a record. They may have done so although the
+// answer got lost, or say that somebody else was first when it was this very
+// record: what counts is what they have afterwards.
+func (r *Room) append(ctx context.Context, signed *room.Signed) error {
+	err := r.client.control.call(ctx, http.MethodPost, api.RecordsPath(r.id), upload(signed), nil)
+	if err != nil && !errors.Is(err, bus.ErrConflict) && !maybeDone(err) {
+		return err
+	}
+	if syncErr := r.sync(ctx); syncErr != nil {
+		return errors.Join(err, syncErr)
+	}
+	rec := r.model.at(signed.Record.Epoch)
+	switch {
+	case rec != nil && rec.Hash() == signed.Record.Hash():
+		return nil
+	case err == nil:
+		return bus.Errorf(bus.CodeConflict, "the server took record %d and shows another", signed.Record.Epoch)
+	}
+	return err
+}
+
+// memberSpecs finds the cards to seal to. Members stay reachable with an expired
+// card; whoever is new needs a valid one.
+func (r *Room) memberSpecs(ctx context.Context, d *change) ([]room.MemberSpec, error) {
+	ids := make([]bus.ID, 0, len(d.roles))
+	for id := range d.roles {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b bus.ID) int { return bytes.Compare(a[:], b[:]) })
+	cards, err := r.client.latestCards(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	specs := make([]room.MemberSpec, 0, len(ids))
+	for _, id := range ids {
+		card := cards[id]
+		if err := card.CheckTime(r.client.config.Now()); err != nil {
+			if _, member := d.head.Member(id); !member {
+				return nil, err
+			}
+			r.client.events.raise(EventCard, r.id, fmt.Errorf("seal to %s: %w", id, err), "")
+		}
+		specs = append(specs, room.MemberSpec{Card: card, Role: d.roles[id]})
+	}
+	return specs, nil
+}
+
+// cuts lists the sessions of those who lose the right to write.
+func (r *Room) cuts(ctx context.Context, d *change) ([]room.Cut, error) {
+	losers := map[bus.ID]bool{}
+	for _, m := range d.head.Members() {
+		if m.Role.CanWrite() && !d.roles[m.ID].CanWrite() {
+			losers[m.ID] = true
+		}
+	}
+	if len(losers) == 0 {
+		return nil, nil
+	}
+	heights, err := r.heightsOf(ctx, d.head.Policy.Persisted(), losers)
+	if err != nil {
+		return nil, err
+	}
+	cuts := make([]room.Cut, 0, len(heights))
+	for _, h := range heights {
+		cuts = append(cuts, room.Cut{ID: h.Sender, Session: h.Session, LastSeq: h.Seq})
+	}
+	if over := len(cuts) - bus.MaxCuts; over > 0 {
+		// The oldest go: a record has room for no more.
+		r.client.events.raise(EventUpkeep, r.id, bus.Errorf(bus.CodeTooLarge, "%d sessions of removed members are too many for one record, the %d oldest are void", len(cuts), over), "")
+		cuts = cuts[over:]
+	}
+	return cuts, nil
+}

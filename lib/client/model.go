@@ -1,0 +1,187 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/frame"
+	"github.com/enmanuel/unibus/lib/room"
+)
+
+// model is what has been verified about a room. Its head is the newest record
+// whose pin has moved: the chain may be ahead of it for the time that takes.
+type model struct {
+	mu    sync.RWMutex
+	chain *room.Chain
+	head  *room.Record
+	// closed is when the record after an epoch was accepted here.
+	closed map[bus.Epoch]time.Time
+	// keyless are the epochs whose key this member cannot have.
+	keyless map[bus.Epoch]bool
+	// moved is closed, and replaced, when the head moves.
+	moved chan struct{}
+}
+
+func newModel(id bus.RoomID) *model {
+	return &model{
+		chain:   room.NewChain(id),
+		closed:  map[bus.Epoch]time.Time{},
+		keyless: map[bus.Epoch]bool{},
+		moved:   make(chan struct{}),
+	}
+}
+
+// current returns the head, its key where there is one, and a channel that
+// closes when it moves.
+func (m *model) current() (head *room.Record, key room.Key, moved <-chan struct{}) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.head != nil {
+		key, _ = m.chain.Key(m.head.Epoch)
+	}
+	return m.head, key, m.moved
+}
+
+// at returns the record of an epoch up to the head's, nil where there is none.
+func (m *model) at(e bus.Epoch) *room.Record {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.head == nil || e > m.head.Epoch {
+		return nil
+	}
+	return m.chain.At(e)
+}
+
+// advance makes the chain's head the one that is used.
+func (m *model) advance(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := m.chain.Head()
+	if m.head == next {
+		return
+	}
+	for e := next.Epoch; e > 0; e-- {
+		if _, ok := m.closed[e-1]; ok && m.head != nil && e <= m.head.Epoch {
+			break
+		}
+		// What was replaced before this client looked ended when its successor
+		// was made, or now if that is said to be later.
+		at := now
+		if made := m.chain.At(e).Created; m.head == nil && made.Before(now) {
+			at = made
+		}
+		m.closed[e-1] = at
+	}
+	m.head = next
+	close(m.moved)
+	m.moved = make(chan struct{})
+}
+
+// view shows a model to a [frame.Opener], whose calls its owner brackets with
+// the model's read lock.
+type view struct {
+	*model
+	signers *sync.Map // bus.ID to bus.SignPub
+}
+
+var _ frame.View = view{}
+
+// Head implements [frame.View].
+func (v view) Head() *room.Record { return v.head }
+
+// Epoch implements [frame.View].
+func (v view) Epoch(e bus.Epoch) (frame.Epoch, bool) {
+	if v.head == nil || e > v.head.Epoch {
+		return frame.Epoch{}, false
+	}
+	epoch := frame.Epoch{Record: v.chain.At(e), Closed: v.closed[e]}
+	if key, ok := v.chain.Key(e); ok {
+		epoch.Key = &key
+	}
+	return epoch, true
+}
+
+// SignPub implements [frame.View].
+func (v view) SignPub(id bus.ID) (bus.SignPub, bool) {
+	if pub, ok := v.signers.Load(id); ok {
+		return pub.(bus.SignPub), true
+	}
+	return bus.SignPub{}, false
+}
+
+// missing is what a frame needs before it can be opened.
+type missing struct {
+	record bool // of its epoch
+	key    bool // of its epoch
+	sender bool // its signing key
+}
+
+func (m missing) any() bool { return m.record || m.key || m.sender }
+
+// missingFor compares a header, of which nothing is proved, with what is known.
+// foreign says that the frame's epoch is closed to this member: it was not in
+// the room then and nobody shared the key. The caller holds the read lock.
+func (v view) missingFor(h *frame.Header, me bus.ID) (need missing, foreign bool) {
+	if v.head == nil || h.Epoch > v.head.Epoch {
+		return missing{record: true}, false
+	}
+	rec := v.chain.At(h.Epoch)
+	if !rec.Role(h.Sender).CanWrite() {
+		return missing{}, false // to be refused, without fetching anything for it
+	}
+	if rec.Policy.Encrypted() {
+		if _, ok := v.chain.Key(h.Epoch); !ok {
+			if v.keyless[h.Epoch] {
+				return missing{}, true
+			}
+			need.key = true
+		}
+	}
+	if _, ok := v.SignPub(h.Sender); !ok {
+		need.sender = true
+	}
+	return need, false
+}
+
+// openEarlier adds the key of an epoch before the head to the chain: by walking
+// back from a later epoch whose key is known or, where no history leads there,
+// from this member's own copy.
+func (r *Room) openEarlier(ctx context.Context, e bus.Epoch) error {
+	r.syncing.Lock()
+	defer r.syncing.Unlock()
+	m := r.model
+	m.mu.Lock()
+	_, known := m.chain.Key(e)
+	if !known {
+		for from := e + 1; from <= m.chain.Head().Epoch; from++ {
+			if _, ok := m.chain.Key(from); ok {
+				if _, err := m.chain.OpenHistory(from, e); err != nil {
+					m.mu.Unlock()
+					return err
+				}
+				break
+			}
+		}
+		_, known = m.chain.Key(e)
+	}
+	rec := m.chain.At(e)
+	m.mu.Unlock()
+	if known || rec == nil {
+		return nil
+	}
+	if _, member := rec.Member(r.client.ID()); !member {
+		m.mu.Lock()
+		m.keyless[e] = true
+		m.mu.Unlock()
+		return nil
+	}
+	key, err := r.openOwn(ctx, rec)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.chain.SetKey(e, key)
+}

@@ -1,0 +1,113 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/room"
+)
+
+// hearNotice takes a hint that something changed. It proves nothing, so all it
+// can do is have the room's records looked at.
+func (c *Client) hearNotice(msg *nats.Msg) {
+	var n api.Notice
+	if err := json.Unmarshal(msg.Data, &n); err != nil {
+		c.log.Debug("client", "notice", err)
+		return
+	}
+	if n.Room == nil {
+		return
+	}
+	c.mu.Lock()
+	r, ok := c.rooms[*n.Room]
+	c.mu.Unlock()
+	if !ok {
+		return
+	}
+	if head, _, _ := r.model.current(); head == nil || n.Kind == api.NoticeRoom && head.Epoch >= n.Epoch {
+		return
+	}
+	c.spawn(func() { r.refresh(c.ctx) })
+}
+
+// refresh is sync in the background: failures are events, and end nothing.
+func (r *Room) refresh(ctx context.Context) {
+	if err := r.sync(ctx); err != nil && ctx.Err() == nil {
+		r.client.log.Warn("client", "room", r.id.String(), "refresh", err)
+	}
+}
+
+// watchRooms asks for heads every [bus.HeadPoll], since notices may be lost or
+// withheld, and keeps rooms and the own card from growing old.
+func (c *Client) watchRooms() {
+	for sleep(c.ctx, bus.HeadPoll/2+rand.N(bus.HeadPoll/2)) {
+		c.checkRooms()
+		if halfLife(c.card(), c.config.Now()) {
+			if err := c.ensureCard(c.ctx); err != nil && c.ctx.Err() == nil {
+				c.events.raise(EventCard, bus.RoomID{}, err, "")
+			}
+		}
+		for _, r := range c.loaded() {
+			r.upkeep(c.ctx)
+		}
+	}
+}
+
+// checkRooms has every open room whose head is another than the servers say
+// read its records.
+func (c *Client) checkRooms() {
+	rooms := c.loaded()
+	if len(rooms) == 0 {
+		return
+	}
+	heads, err := c.heads(c.ctx)
+	if err != nil {
+		if c.ctx.Err() == nil {
+			c.log.Warn("client", "poll", err)
+		}
+		return
+	}
+	now := map[bus.RoomID]bus.RecordHash{}
+	for _, h := range heads {
+		now[h.Room] = h.Hash
+	}
+	for _, r := range rooms {
+		head, _, _ := r.model.current()
+		_, member := head.Member(c.id)
+		// A room that is not listed any more has a record that says why.
+		if hash, listed := now[r.id]; listed && hash != head.Hash() || !listed && member {
+			r.refresh(c.ctx)
+		}
+	}
+}
+
+// upkeep renews the room's record at half-life and rotates its key when the
+// policy wants it, where this client has the authority. Whoever is first does
+// it for all, so each waits a different time.
+func (r *Room) upkeep(ctx context.Context) {
+	head, _, _ := r.model.current()
+	if !head.Role(r.client.ID()).IsAuthority() || !due(head, r.client.config.Now()) {
+		return
+	}
+	err := r.change(ctx, "renew", func(d *change) error {
+		d.done = !due(d.head, r.client.config.Now())
+		return nil
+	})
+	if err != nil && ctx.Err() == nil && !errors.Is(err, bus.ErrConflict) {
+		r.client.events.raise(EventUpkeep, r.id, err, "")
+	}
+}
+
+// due reports whether a record is past half of its life, or its key past the
+// policy's.
+func due(rec *room.Record, now time.Time) bool {
+	age := now.Sub(rec.Created)
+	return age > rec.NotAfter.Sub(rec.Created)/2 || rec.Policy.Rotate > 0 && age > rec.Policy.Rotate
+}

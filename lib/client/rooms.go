@@ -1,0 +1,322 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/room"
+)
+
+// Room is a room of which the client is a member. It follows the room's
+// records: who may send, who can read and with which key is always what the
+// newest verified record says. It may be used from several goroutines at once.
+type Room struct {
+	client  *Client
+	id      bus.RoomID
+	model   *model
+	syncing sync.Mutex // held while records are fetched and accepted
+	pub     *publisher
+	live    *liveHub
+}
+
+// Member is a member of a room.
+type Member struct {
+	ID     bus.ID
+	Role   bus.Role
+	Handle bus.Handle // as pinned by Resolve, "" where it is not known
+}
+
+// RoomOptions say what a new room is like. The zero value is
+// [bus.DefaultPolicy] and a life of [bus.DefaultRecordLife].
+type RoomOptions struct {
+	Policy *bus.Policy   // nil is [bus.DefaultPolicy]
+	Life   time.Duration // of the first record, whole seconds
+}
+
+// RoomInfo is what [Client.Rooms] tells about a room.
+type RoomInfo struct {
+	ID        bus.RoomID
+	Name      bus.RoomName // "" where Err says why
+	Role      bus.Role     // of this client
+	Epoch     bus.Epoch
+	Persisted bool
+	Accepted  bool  // made or accepted here, so that its name resolves
+	Err       error // the room's records failed verification, or could not be read
+}
+
+// acceptedRooms are the rooms whose names this client, or another process that
+// shares its state, resolves.
+type acceptedRooms struct {
+	V     int            `json:"v"`
+	Rooms []acceptedRoom `json:"rooms"` // in the order they were accepted
+}
+
+type acceptedRoom struct {
+	Room bus.RoomID   `json:"room"`
+	Name bus.RoomName `json:"name"`
+}
+
+// CreateRoom makes a room with the client as its owner and only member. The
+// name is for its members; servers do not see it where the room is encrypted.
+func (c *Client) CreateRoom(ctx context.Context, name bus.RoomName, opts RoomOptions) (*Room, error) {
+	policy := bus.DefaultPolicy()
+	if opts.Policy != nil {
+		policy = *opts.Policy
+	}
+	draft := room.Draft{
+		Policy:  policy,
+		Name:    name,
+		Members: []room.MemberSpec{{Card: c.card(), Role: bus.RoleOwner}},
+		Life:    opts.Life,
+	}
+	signed, err := room.Create(c.identity(), draft, c.config.Now(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	id := signed.Record.Room
+	err = c.control.call(ctx, http.MethodPost, api.RoomsPath(), upload(signed), nil)
+	if errors.Is(err, bus.ErrExists) || errors.Is(err, bus.ErrConflict) {
+		// The id is the hash of a record with a fresh key: it can only be ours,
+		// from an attempt whose answer got lost.
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.remember(ctx, id, name); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// upload returns a new record as the control plane takes it.
+func upload(s *room.Signed) api.RecordUpload {
+	u := api.RecordUpload{Record: s.Record.Bytes(), Members: s.Record.MembersBytes(), Sealed: []api.SealedKey{}}
+	for _, k := range s.Sealed {
+		u.Sealed = append(u.Sealed, api.SealedKey{ID: k.ID, Blob: k.Blob})
+	}
+	return u
+}
+
+// AcceptRoom joins a room to which the client was invited: it verifies the
+// room's history and pins the room's name to its id, so that [Client.Room]
+// finds it by name. Accepting a room again is no change.
+func (c *Client) AcceptRoom(ctx context.Context, id bus.RoomID) (*Room, error) {
+	r, err := c.open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	name, err := r.name()
+	if err != nil {
+		return nil, err
+	}
+	return r, c.remember(ctx, id, name)
+}
+
+func (c *Client) remember(ctx context.Context, id bus.RoomID, name bus.RoomName) error {
+	return c.accepted.update(ctx, func(a *acceptedRooms) error {
+		a.V = 1
+		if !slices.ContainsFunc(a.Rooms, func(r acceptedRoom) bool { return r.Room == id }) {
+			a.Rooms = append(a.Rooms, acceptedRoom{Room: id, Name: name})
+		}
+		return nil
+	})
+}
+
+// Room returns a room by its id or by its name. Names are looked up among the
+// rooms that this identity made or accepted here, never among those it was
+// only invited to: whoever invites chooses the name. A name of two rooms is
+// [bus.CodeAmbiguous] and the error lists both; one of none is
+// [bus.CodeNotFound].
+func (c *Client) Room(ctx context.Context, nameOrID string) (*Room, error) {
+	if id, err := bus.ParseRoomID(nameOrID); err == nil {
+		return c.open(ctx, id)
+	}
+	name, err := bus.ParseRoomName(nameOrID)
+	if err != nil {
+		return nil, err
+	}
+	accepted, err := c.accepted.read()
+	if err != nil {
+		return nil, err
+	}
+	var ids []bus.RoomID
+	for _, a := range accepted.Rooms {
+		if a.Name == name {
+			ids = append(ids, a.Room)
+		}
+	}
+	switch len(ids) {
+	case 0:
+		return nil, bus.Errorf(bus.CodeNotFound, "find room %q: no room of that name was made or accepted here", name)
+	case 1:
+		return c.open(ctx, ids[0])
+	}
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	return nil, bus.Errorf(bus.CodeAmbiguous, "find room %q: the name belongs to %s", name, strings.Join(texts, " and "))
+}
+
+// Rooms returns the rooms that the client is a member of, those it was invited
+// to and has not accepted too, in ascending order of their ids. A room that
+// fails verification is in the list with its Err.
+func (c *Client) Rooms(ctx context.Context) ([]RoomInfo, error) {
+	var list api.RoomList
+	if err := c.control.call(ctx, http.MethodGet, api.RoomsPath(), nil, &list); err != nil {
+		return nil, err
+	}
+	accepted, err := c.accepted.read()
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]RoomInfo, len(list.Rooms))
+	var loads errgroup.Group
+	loads.SetLimit(roomLoaders)
+	for i, h := range list.Rooms {
+		infos[i] = RoomInfo{
+			ID: h.Room, Role: h.Role, Epoch: h.Epoch, Persisted: h.Persisted,
+			Accepted: slices.ContainsFunc(accepted.Rooms, func(a acceptedRoom) bool { return a.Room == h.Room }),
+		}
+		loads.Go(func() error {
+			infos[i].verify(ctx, c)
+			return nil
+		})
+	}
+	if err := loads.Wait(); err != nil {
+		return nil, err
+	}
+	return infos, nil
+}
+
+// roomLoaders is how many rooms are read at once.
+const roomLoaders = 4
+
+// verify replaces the server's word by what the room's records say.
+func (i *RoomInfo) verify(ctx context.Context, c *Client) {
+	r, err := c.open(ctx, i.ID)
+	if err == nil {
+		err = r.syncTo(ctx, i.Epoch)
+	}
+	if err != nil {
+		i.Err = err
+		return
+	}
+	head, _, _ := r.model.current()
+	i.Epoch, i.Role, i.Persisted = head.Epoch, head.Role(c.ID()), head.Policy.Persisted()
+	i.Name, i.Err = r.name()
+}
+
+// open returns the one Room of an id, with its records read and verified.
+func (c *Client) open(ctx context.Context, id bus.RoomID) (*Room, error) {
+	if err := c.alive(); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	r, ok := c.rooms[id]
+	if !ok {
+		r = &Room{client: c, id: id, model: newModel(id)}
+		r.pub = newPublisher(r)
+		r.live = newLiveHub(r)
+		c.rooms[id] = r
+	}
+	c.mu.Unlock()
+	if err := r.syncTo(ctx, 0); err != nil {
+		return nil, fmt.Errorf("open room %s: %w", id, err)
+	}
+	return r, nil
+}
+
+// loaded returns the rooms that were opened.
+func (c *Client) loaded() []*Room {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rooms := make([]*Room, 0, len(c.rooms))
+	for _, r := range c.rooms {
+		if head, _, _ := r.model.current(); head != nil {
+			rooms = append(rooms, r)
+		}
+	}
+	return rooms
+}
+
+// ID returns the room's id.
+func (r *Room) ID() bus.RoomID { return r.id }
+
+// Name returns the room's name as the newest record has it, "" where this
+// client has no key for it, as after its removal.
+func (r *Room) Name() bus.RoomName {
+	name, err := r.name()
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+func (r *Room) name() (bus.RoomName, error) {
+	head, key, _ := r.model.current()
+	return head.OpenName(key)
+}
+
+// Policy returns how the room works.
+func (r *Room) Policy() bus.Policy {
+	head, _, _ := r.model.current()
+	return head.Policy
+}
+
+// Epoch returns the epoch of the newest record.
+func (r *Room) Epoch() bus.Epoch {
+	head, _, _ := r.model.current()
+	return head.Epoch
+}
+
+// Role returns this client's role, 0 once it was removed.
+func (r *Room) Role() bus.Role {
+	head, _, _ := r.model.current()
+	return head.Role(r.client.ID())
+}
+
+// Members returns the members in ascending order of their ids.
+func (r *Room) Members() []Member {
+	head, _, _ := r.model.current()
+	members := make([]Member, 0, head.MemberCount())
+	for _, m := range head.Members() {
+		members = append(members, Member{ID: m.ID, Role: m.Role, Handle: r.client.handleOf(m.ID)})
+	}
+	return members
+}
+
+// Refresh asks for new records now. Notices and the poll every
+// [bus.HeadPoll] make it needless but for those who cannot wait for them.
+func (r *Room) Refresh(ctx context.Context) error { return r.sync(ctx) }
+
+// Log returns every record of the room, from the first to the head, each
+// verified against the one before. A removed member gets them up to its removal.
+func (r *Room) Log(ctx context.Context) ([]*room.Record, error) {
+	if err := r.sync(ctx); err != nil {
+		return nil, err
+	}
+	r.model.mu.RLock()
+	defer r.model.mu.RUnlock()
+	recs := make([]*room.Record, 0, r.model.head.Epoch+1)
+	for e := bus.Epoch(0); e <= r.model.head.Epoch; e++ {
+		recs = append(recs, r.model.chain.At(e))
+	}
+	return recs, nil
+}
