@@ -14,7 +14,7 @@ type CursorRequest struct {
 type TailShard struct {
 	Shard int          `json:"shard"` // 0 to [bus.Shards]-1
 	From  uint64       `json:"from"`  // stream sequence to start at; 0 is after the last stored
-	Rooms []bus.RoomID `json:"rooms"` // at least one, all of this shard, none twice
+	Rooms []bus.RoomID `json:"rooms"` // all of this shard, none twice; none at all deletes the consumer
 	Keep  bool         `json:"keep"`  // keep an existing consumer where it is and change only its rooms
 }
 
@@ -83,10 +83,6 @@ func (c CursorRequest) Validate() error {
 }
 
 func (t TailShard) validateRooms() error {
-	// A consumer without filters would read every room of the shard.
-	if len(t.Rooms) == 0 {
-		return bus.Errorf(bus.CodeMalformed, "check cursors: shard %d has no rooms", t.Shard)
-	}
 	seen := make(map[bus.RoomID]bool, len(t.Rooms))
 	for _, r := range t.Rooms {
 		if bus.Shard(r) != t.Shard || r.IsZero() || seen[r] {

@@ -83,9 +83,10 @@ func (d *Directory) createRoom(ctx context.Context, signer bus.ID, rec *room.Rec
 // members in the order of the member list. A record that is in the chain
 // already changes nothing.
 //
-// Errors have the codes of [room.Record.Follows], [room.Record.CheckTime] and
-// [room.Record.CheckSealed]; those about its place in the chain are a
-// [*HeadConflict]. Further [bus.CodeNotFound] where there is no such room,
+// Errors have [bus.CodeNotAuthority] where there is no such room or the signer
+// has no authority in its head, and learns no more; the codes of
+// [room.Record.Follows], [room.Record.CheckTime] and [room.Record.CheckSealed],
+// of which those about the place in the chain are a [*HeadConflict];
 // [bus.CodeCardMismatch] and [bus.CodePolicy] as in [Directory.CreateRoom].
 func (d *Directory) AppendRecord(ctx context.Context, rec *room.Record, sealed []room.Sealed) error {
 	if err := d.appendRecord(ctx, rec, sealed); err != nil {
@@ -102,6 +103,9 @@ func (d *Directory) appendRecord(ctx context.Context, rec *room.Record, sealed [
 	written := false
 	for range attempts {
 		head, rev, err := d.readHead(ctx, rec.Room)
+		if errors.Is(err, bus.ErrNotFound) {
+			return errNoAuthority
+		}
 		if err != nil {
 			return err
 		}
@@ -130,6 +134,9 @@ func (d *Directory) appendRecord(ctx context.Context, rec *room.Record, sealed [
 	return busy("append record")
 }
 
+// errNoAuthority is all that somebody without authority in a room is told.
+var errNoAuthority = bus.Errorf(bus.CodeNotAuthority, "no such room, or no authority in it")
+
 // place returns the record that rec may follow, or nil if rec is in the chain
 // that leads to head.
 func (d *Directory) place(ctx context.Context, rec *room.Record, head Head) (*room.Record, error) {
@@ -141,11 +148,16 @@ func (d *Directory) place(ctx context.Context, rec *room.Record, head Head) (*ro
 		if c.has(Head{rec.Epoch, rec.Hash()}) {
 			return nil, nil
 		}
-		return nil, &HeadConflict{rec.Room, head, bus.Errorf(bus.CodeConflict, "the room is at epoch %d", head.Epoch)}
 	}
 	before, err := d.loadRecord(ctx, rec.Room, head.Hash)
 	if err != nil {
 		return nil, err
+	}
+	if !before.Authority(rec.Signer).IsAuthority() {
+		return nil, errNoAuthority
+	}
+	if rec.Epoch <= head.Epoch {
+		return nil, &HeadConflict{rec.Room, head, bus.Errorf(bus.CodeConflict, "the room is at epoch %d", head.Epoch)}
 	}
 	err = rec.Follows(before)
 	if errors.Is(err, bus.ErrGap) || errors.Is(err, bus.ErrFork) {

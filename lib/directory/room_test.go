@@ -77,8 +77,8 @@ func TestRecordsAreRefused(t *testing.T) {
 		"expired":                  {expired, expired.Sealed, bus.CodeExpired},
 		"from the future":          {future, future.Sealed, bus.CodeClockSkew},
 		"a record ahead":           {skipping, skipping.Sealed, bus.CodeGap},
-		"a first record, appended": {byBob, byBob.Sealed, bus.CodeNotFound},
-		"of no room here":          {forged, forged.Sealed, bus.CodeNotFound},
+		"a first record, appended": {byBob, byBob.Sealed, bus.CodeNotAuthority},
+		"of no room here":          {forged, forged.Sealed, bus.CodeNotAuthority},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want(t, w.dir.AppendRecord(w.ctx, c.of.Record, c.sealed), c.want)
@@ -92,15 +92,26 @@ func TestAuthorityIsThatOfTheHead(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.member("alice"), w.member("bob")
 	head := w.create(alice, specs(bus.RoleAdmin, bob)...)
-	// Bob makes a next record while he is an admin, and is removed first.
-	late, err := room.Next(bob.Identity, head.Record, head.Key, draft(alice, specs(bus.RoleAdmin, bob)...), w.now(), rand.Reader)
-	w.must(err)
-	head = w.append(head, alice)
-	err = w.dir.AppendRecord(w.ctx, late.Record, late.Sealed)
+	// Bob makes two records while he is an admin. The first comes late, the
+	// second when he has been removed.
+	byBob := func() *room.Signed {
+		s, err := room.Next(bob.Identity, head.Record, head.Key, draft(alice, specs(bus.RoleAdmin, bob)...), w.now(), rand.Reader)
+		w.must(err)
+		return s
+	}
+	late, removed := byBob(), byBob()
+	head = w.append(head, alice, specs(bus.RoleAdmin, bob)...)
+	err := w.dir.AppendRecord(w.ctx, late.Record, late.Sealed)
 	want(t, err, bus.CodeConflict)
 	c, ok := errors.AsType[*HeadConflict](err)
 	if !ok || c.Room != head.Record.Room || c.Head != (Head{1, head.Record.Hash()}) {
 		t.Fatalf("conflict is %+v", c)
+	}
+	w.append(head, alice)
+	err = w.dir.AppendRecord(w.ctx, removed.Record, removed.Sealed)
+	want(t, err, bus.CodeNotAuthority)
+	if c, ok := errors.AsType[*HeadConflict](err); ok {
+		t.Fatalf("who has no authority is told the head: %+v", c)
 	}
 }
 
