@@ -126,10 +126,13 @@ func (c *Call) Given() (Config, error) {
 // addContext fills what is empty from the context that was named or selected.
 func (cfg *Config) addContext(c *Call) error {
 	contexts, err := c.Env.Contexts()
+	name := c.String(flagContext)
 	if err != nil {
+		if name == "" {
+			return nil // who has no home has no contexts, and may not need one
+		}
 		return err
 	}
-	name := c.String(flagContext)
 	if name == "" {
 		if name, err = contexts.Selected(); err != nil || name == "" {
 			return err

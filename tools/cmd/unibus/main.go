@@ -10,6 +10,7 @@ import (
 	"github.com/enmanuel/unibus/tools/completion"
 	"github.com/enmanuel/unibus/tools/context"
 	"github.com/enmanuel/unibus/tools/explain"
+	"github.com/enmanuel/unibus/tools/keygen"
 	"github.com/enmanuel/unibus/tools/man"
 	"github.com/enmanuel/unibus/tools/plugin"
 )
@@ -17,6 +18,7 @@ import (
 // commands are the built-in commands in the order help shows them.
 func commands() []*cli.Command {
 	return []*cli.Command{
+		keygen.Command(),
 		context.Command(),
 		explain.Command(),
 		completion.Command(),
