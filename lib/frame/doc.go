@@ -2,8 +2,8 @@
 // an application, encrypted once and signed once.
 //
 // Start with [Sealer] to send and [Opener] to receive. A client keeps a
-// [Budget] while it gathers [Record]s, seals them when the frame before is on
-// its way, and publishes the bytes under [MsgID]. At the other end an Opener
+// [Budget] while it gathers values of [Record], seals them when the frame before
+// is on its way, and publishes the bytes under [MsgID]. At the other end an Opener
 // holds each frame against a [View] of the room's records and a [Window] of
 // what was accepted before, and an [Order] puts the frames of each session in
 // a row and tells what is missing.
@@ -70,6 +70,5 @@
 // not fetch records or cards, move heads, persist anything, or publish; it does
 // not tell a sender that its epoch is over. It cannot see that the newest frames
 // of a session are missing, nor those before the first it sees. None of its
-// types is safe for concurrent use, except that their results are values of
-// the caller.
+// types is safe for concurrent use; what they return is the caller's.
 package frame
