@@ -115,11 +115,11 @@ func (c *conn) number(sql string, args ...any) (n int64, err error) {
 	return n, err
 }
 
-// row is one row of a bucket's table, in the order of queries.columns.
+// row is one row of a bucket's table, read in the order of its columns.
 type row struct {
 	store.Entry
 	dead bool  // a tombstone
-	ends int64 // see table.sql; 0 is never
+	ends int64 // as in the table; 0 is never
 }
 
 func readRow(s *sqlite3.Stmt) row {

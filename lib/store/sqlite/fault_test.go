@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -248,5 +250,33 @@ func TestAFailedReadEndsTheStore(t *testing.T) {
 	again := mustOpen(t, path, opts)
 	if all, err := again.List(t.Context(), store.Control, ""); err != nil || len(all) != 20 {
 		t.Fatalf("%d entries, %v", len(all), err)
+	}
+}
+
+func TestADamagedFileEndsTheStore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "u.db")
+	s := mustOpen(t, path, Options{})
+	for i := range 200 {
+		create(t, s, fmt.Sprint("k", i), strings.Repeat("v", 1000))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(data) / 2; i < len(data); i++ { // well behind the header and the schema
+		data[i] = 0xff
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	damaged := mustOpen(t, path, Options{})
+	if _, err := damaged.List(t.Context(), store.Control, ""); !errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), "malformed") {
+		t.Fatalf("list from a damaged file: %v", err)
+	}
+	if _, err := damaged.Create(t.Context(), store.Control, "k", nil, 0); !errors.Is(err, bus.ErrUnavailable) {
+		t.Fatalf("create in a damaged file: %v", err)
 	}
 }

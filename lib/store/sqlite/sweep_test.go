@@ -253,3 +253,21 @@ func TestRevisionsAreNotUsedTwiceAfterTheNewestWasTrimmed(t *testing.T) {
 		t.Fatalf("revision %d after a create at %d and a delete", next, rev)
 	}
 }
+
+func TestAWatchOfSomethingElseKeepsNoTombstones(t *testing.T) {
+	s, _ := newSwept(t)
+	w, err := s.Watch(t.Context(), store.Control, "other/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	if e := <-w.Events(); !e.Synced {
+		t.Fatalf("event is %+v, want synced", e)
+	}
+	if err := s.Delete(t.Context(), store.Control, "k", create(t, s, "k", "v")); err != nil {
+		t.Fatal(err)
+	}
+	s.waitPassed(t, w)
+	s.mustSweep(t)
+	s.wantRows(t, 0, 0)
+}

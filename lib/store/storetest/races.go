@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/store"
 )
@@ -186,4 +188,145 @@ func testReadYourWrites(h *harness) {
 			}
 		}
 	})
+}
+
+// onceWritten holds the revisions of keys that were written once, and so must
+// reach every watch.
+type onceWritten struct {
+	mu   sync.Mutex
+	revs map[string]store.Revision
+}
+
+func (o *onceWritten) add(key string, rev store.Revision) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.revs[key] = rev
+}
+
+func testWatchRace(h *harness) {
+	const writers, rounds, watchers = 4, 60, 12
+	h.create(b, "shared", "0")
+	once := onceWritten{revs: map[string]store.Revision{}}
+	var all sync.WaitGroup
+	for i := range writers {
+		all.Go(func() {
+			if err := h.churn(&once, i, rounds); err != nil {
+				h.Errorf("writer %d: %v", i, err)
+			}
+		})
+	}
+	seen := make([][]store.Event, watchers)
+	for i := range watchers {
+		all.Go(func() {
+			events, err := h.collect(i)
+			if err != nil {
+				h.Errorf("watch %d: %v", i, err)
+			}
+			seen[i] = events
+		})
+	}
+	all.Wait()
+	if h.Failed() {
+		return
+	}
+
+	entries, err := h.s.List(h.ctx, b, "")
+	h.want("list", err, "")
+	want := map[string]store.Revision{}
+	for _, e := range entries {
+		want[e.Key] = e.Revision
+	}
+	for i, events := range seen {
+		have, times := map[string]store.Revision{}, map[store.Revision]int{}
+		for _, e := range events {
+			times[e.Revision]++
+			if have[e.Key] = e.Revision; e.Deleted {
+				delete(have, e.Key)
+			}
+		}
+		if diff := cmp.Diff(want, have); diff != "" {
+			h.Fatalf("watch %d ends with another state than the bucket: %s", i, diff)
+		}
+		for key, rev := range once.revs {
+			if times[rev] != 1 {
+				h.Fatalf("watch %d saw revision %d of %s, written once, %d times", i, rev, key, times[rev])
+			}
+		}
+	}
+}
+
+// churn creates keys of its own, some of which it deletes again, and updates
+// the key that all writers share. Its last write creates "end<writer>".
+func (h *harness) churn(once *onceWritten, writer, rounds int) error {
+	for n := range rounds {
+		key := fmt.Sprintf("once/%d/%d", writer, n)
+		rev, err := h.s.Create(h.ctx, b, key, []byte("v"), 0)
+		if err != nil {
+			return err
+		}
+		once.add(key, rev)
+		if err := h.increment("shared"); err != nil {
+			return err
+		}
+		gone := fmt.Sprintf("gone/%d/%d", writer, n)
+		if rev, err = h.s.Create(h.ctx, b, gone, []byte("v"), 0); err != nil {
+			return err
+		}
+		if err := h.s.Delete(h.ctx, b, gone, rev); err != nil {
+			return err
+		}
+	}
+	end := fmt.Sprintf("end/%d", writer)
+	rev, err := h.s.Create(h.ctx, b, end, nil, 0)
+	once.add(end, rev)
+	return err
+}
+
+// collect follows the bucket, beginning when a certain key is there or at
+// once, until the last write of every writer was seen.
+func (h *harness) collect(watcher int) ([]store.Event, error) {
+	if watcher%3 > 0 { // some begin in the middle
+		if err := h.await(fmt.Sprintf("once/%d/%d", watcher%4, watcher*4)); err != nil {
+			return nil, err
+		}
+	}
+	inner, err := h.s.Watch(h.ctx, b, "")
+	if err != nil {
+		return nil, err
+	}
+	defer inner.Stop()
+	w := &watch{h: h, Watcher: inner}
+	var events []store.Event
+	waiting := map[string]bool{"end/0": true, "end/1": true, "end/2": true, "end/3": true}
+	for len(waiting) > 0 {
+		e, err := w.receive()
+		if err != nil {
+			return nil, err
+		}
+		if !e.Synced {
+			events = append(events, e)
+			delete(waiting, e.Key)
+		}
+	}
+	for !w.caughtUp {
+		if _, err := w.receive(); err != nil {
+			return nil, err
+		}
+	}
+	return events, nil
+}
+
+// await returns when a key exists, which it learns from a watch of its own.
+func (h *harness) await(key string) error {
+	w, err := h.s.Watch(h.ctx, b, key)
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	for e := range w.Events() {
+		if e.Key == key {
+			return nil
+		}
+	}
+	return fmt.Errorf("wait for %s: %w", key, w.Err())
 }
