@@ -1,0 +1,219 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/directory"
+	"github.com/enmanuel/unibus/lib/room"
+)
+
+// queue takes the view's changes without making it wait.
+type queue struct {
+	mu      *sync.Mutex
+	waiting *[]directory.Change
+	more    chan struct{} // has one element while something waits
+}
+
+func newQueue() queue {
+	return queue{mu: new(sync.Mutex), waiting: new([]directory.Change), more: make(chan struct{}, 1)}
+}
+
+func (q queue) put(c directory.Change) {
+	q.mu.Lock()
+	*q.waiting = append(*q.waiting, c)
+	q.mu.Unlock()
+	select {
+	case q.more <- struct{}{}:
+	default:
+	}
+}
+
+func (q queue) take() []directory.Change {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := *q.waiting
+	*q.waiting = nil
+	return all
+}
+
+// followChanges brings connections and consumers up to the view after every
+// change of it.
+func (a *Access) followChanges(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.changes.more:
+			a.apply(ctx, a.changes.take())
+		}
+	}
+}
+
+// apply handles changes that came together. What is done for an identity
+// depends on what the view shows by now, not on the change that led to it.
+func (a *Access) apply(ctx context.Context, changes []directory.Change) {
+	touched := make(map[bus.ID]bool)
+	for _, c := range changes {
+		for _, id := range affected(c) {
+			touched[id] = true
+		}
+	}
+	connected := make(map[bus.ID]bool)
+	var lost []*conn
+	for id := range touched {
+		if had, cut := a.update(id); had {
+			connected[id] = true
+			lost = append(lost, cut...)
+		}
+	}
+	// Notices go to whoever is there, with its new rights, and to those who
+	// are cut for what they lost in a room, so that they know why.
+	a.notify(changes, connected)
+	a.cut(lost)
+	for id := range touched {
+		if a.reads(id) {
+			a.running.Go(func() { a.dropLostLater(ctx, id) })
+		}
+	}
+}
+
+func (a *Access) cut(conns []*conn) {
+	for _, c := range conns {
+		a.broker.Kick(c.cid)
+	}
+}
+
+func (a *Access) dropLostLater(ctx context.Context, id bus.ID) {
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	if err := a.dropLost(ctx, id); err != nil && !errors.Is(err, context.Canceled) {
+		a.log.Error("consumers over lost rooms are still there", "id", id, "error", err)
+	}
+}
+
+// affected returns the identities whose rights a change can touch.
+func affected(c directory.Change) []bus.ID {
+	if c.Kind != directory.ChangeRoom {
+		return []bus.ID{c.ID}
+	}
+	var ids []bus.ID
+	for _, r := range []*room.Record{c.RoomBefore, c.RoomAfter} {
+		if r != nil {
+			for _, m := range r.Members() {
+				ids = append(ids, m.ID)
+			}
+		}
+	}
+	return ids
+}
+
+// update gives the connections of an identity what they gained. Those of one
+// that may no longer be here are cut at once; those that only lost rights in a
+// room are returned, forgotten already, and are to be cut. connected reports
+// whether there were any.
+func (a *Access) update(id bus.ID) (connected bool, lost []*conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	mine := a.conns[id]
+	connected = len(mine) > 0
+	for cid, c := range mine {
+		if err := a.stillGood(c); err != nil {
+			a.forget(c, err)
+			a.broker.Kick(cid)
+			continue
+		}
+		switch next := a.currentRights(c); {
+		case c.rights.loses(next):
+			a.forget(c, bus.Errorf(bus.CodeNotMember, "update connection: it lost rights in a room"))
+			lost = append(lost, c)
+		case !c.rights.equal(next):
+			c.rights = next
+			// Without an account, so that only the permissions change.
+			c.client.RegisterUser(&server.User{Permissions: next.permissions()})
+		}
+	}
+	return connected, lost
+}
+
+// stillGood returns why the identity of a connection may no longer be here.
+func (a *Access) stillGood(c *conn) error {
+	user, err := a.userOf(c.transport)
+	if err == nil && user.ID != c.id {
+		err = bus.Errorf(bus.CodeUnauthenticated, "check connection: the key changed hands")
+	}
+	return err
+}
+
+// forget takes a connection that is to be cut off the list. The caller holds a.mu.
+func (a *Access) forget(c *conn, why error) {
+	a.log.Info("connection cut", "remote", c.remote, "id", c.id, "session", c.session, "code", bus.CodeOf(why), "reason", why)
+	delete(a.conns[c.id], c.cid)
+	if len(a.conns[c.id]) == 0 {
+		delete(a.conns, c.id)
+	}
+}
+
+// noticeFlush bounds the wait for notices to be on their way before
+// connections are cut. A revocation must not wait for a slow reader.
+const noticeFlush = 50 * time.Millisecond
+
+// notify tells connected members of changes that concern them.
+func (a *Access) notify(changes []directory.Change, connected map[bus.ID]bool) {
+	told := false
+	tell := func(id bus.ID, n api.Notice) {
+		if connected[id] {
+			told = true
+			a.publishNotice(id, n)
+		}
+	}
+	for _, c := range changes {
+		switch c.Kind {
+		case directory.ChangeCard:
+			tell(c.ID, api.Notice{V: 1, Kind: api.NoticeCard})
+		case directory.ChangeRoom:
+			noticesOf(c, tell)
+		}
+	}
+	if told {
+		if err := a.notices.FlushTimeout(noticeFlush); err != nil {
+			a.log.Warn("notices may be late", "error", err)
+		}
+	}
+}
+
+// noticesOf calls tell for every member of a room before or after a change.
+func noticesOf(c directory.Change, tell func(bus.ID, api.Notice)) {
+	if c.RoomAfter == nil {
+		return
+	}
+	notice := api.Notice{V: 1, Kind: api.NoticeRoom, Room: &c.Room, Epoch: c.RoomAfter.Epoch}
+	for _, m := range c.RoomAfter.Members() {
+		tell(m.ID, notice)
+	}
+	if c.RoomBefore == nil {
+		return
+	}
+	notice.Kind = api.NoticeRemoved
+	for _, m := range c.RoomBefore.Members() {
+		if !c.RoomAfter.Role(m.ID).Valid() {
+			tell(m.ID, notice)
+		}
+	}
+}
+
+func (a *Access) publishNotice(id bus.ID, n api.Notice) {
+	data, err := api.Encode(n)
+	if err == nil {
+		err = a.notices.Publish(bus.NoticeSubject(id), data)
+	}
+	if err != nil {
+		a.log.Warn("notice not sent", "id", id, "kind", n.Kind, "error", err)
+	}
+}
