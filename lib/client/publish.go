@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/enmanuel/unibus/lib/bus"
@@ -42,7 +43,7 @@ func (p Pending) Done() <-chan struct{} { return p.batch.done }
 func (p Pending) Err() error {
 	select {
 	case <-p.batch.done:
-		return p.batch.err
+		return p.batch.outcome()
 	default:
 		return nil
 	}
@@ -66,12 +67,12 @@ func (p Pending) Receipt() Receipt {
 func (p Pending) Wait(ctx context.Context) (Receipt, error) {
 	select {
 	case <-p.batch.done:
-		return p.Receipt(), p.batch.err
+		return p.Receipt(), p.batch.outcome()
 	case <-ctx.Done():
 	}
 	select {
 	case <-p.batch.done:
-		return p.Receipt(), p.batch.err
+		return p.Receipt(), p.batch.outcome()
 	default:
 		return Receipt{}, bus.Errorf(bus.CodeUnknownOutcome, "publish: gave up waiting: %w", ctx.Err())
 	}
@@ -113,8 +114,9 @@ func (r *Room) PublishAsync(ctx context.Context, body []byte, headers ...Header)
 
 func compareHeaders(a, b Header) int { return strings.Compare(a.Key, b.Key) }
 
-// Flush waits until every message taken so far has its outcome and returns the
-// first error among all outcomes since the last Flush.
+// Flush waits until every message taken so far has its outcome. It returns the
+// first error since the last Flush that nobody has seen: neither Publish nor Err
+// or Wait of a Pending has returned it.
 func (r *Room) Flush(ctx context.Context) error { return r.pub.flush(ctx) }
 
 const (
@@ -126,6 +128,8 @@ const (
 	// comes meanwhile joins them.
 	maxFlights   = 16
 	eagerFlights = 2
+	// maxFailed is how many failures are kept for Flush to tell of.
+	maxFailed = 64
 )
 
 // batch is the messages of one frame to be, or that was.
@@ -138,6 +142,15 @@ type batch struct {
 	done    chan struct{}
 	receipt Receipt
 	err     error
+	seen    atomic.Bool // somebody was told of err
+}
+
+// outcome tells of the error. It is for after done is closed.
+func (b *batch) outcome() error {
+	if b.err != nil {
+		b.seen.Store(true)
+	}
+	return b.err
 }
 
 // arenas are the buffers of batches that were sealed.
@@ -187,14 +200,14 @@ func (b *batch) sealed() {
 type publisher struct {
 	room *Room
 
-	mu       sync.Mutex
-	batches  []*batch            // not sealed yet; the last may take more
-	open     map[*batch]struct{} // without an outcome
-	space    chan struct{}       // closed, and replaced, when there is room for more
-	answers  []answer            // for run to look at
-	running  bool
-	closed   error // set once nothing more is taken
-	firstErr error // since the last flush
+	mu      sync.Mutex
+	batches []*batch            // not sealed yet; the last may take more
+	open    map[*batch]struct{} // without an outcome
+	space   chan struct{}       // closed, and replaced, when there is room for more
+	answers []answer            // for run to look at
+	running bool
+	closed  error    // set once nothing more is taken
+	failed  []*batch // the first since the last flush
 
 	wake chan struct{} // one token: something for run to do
 
@@ -284,11 +297,11 @@ func (p *publisher) next(n int) *batch {
 func (p *publisher) settle(b *batch, receipt Receipt, err error) {
 	p.mu.Lock()
 	delete(p.open, b)
-	if err != nil && p.firstErr == nil {
-		p.firstErr = err
+	b.receipt, b.err = receipt, err
+	if err != nil && len(p.failed) < maxFailed {
+		p.failed = append(p.failed, b)
 	}
 	p.mu.Unlock()
-	b.receipt, b.err = receipt, err
 	close(b.done)
 }
 
@@ -308,9 +321,14 @@ func (p *publisher) flush(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	err := p.firstErr
-	p.firstErr = nil
-	return err
+	failed := p.failed
+	p.failed = nil
+	for _, b := range failed {
+		if !b.seen.Load() {
+			return b.outcome()
+		}
+	}
+	return nil
 }
 
 // close takes nothing more. What has no outcome yet gets the one that is left,

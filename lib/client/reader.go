@@ -38,6 +38,7 @@ type reader struct {
 	waiting frame.FetchQueue[waitingFrame]
 	waits   map[sessionKey]bool // sessions with frames in waiting
 	held    int                 // bytes in waiting
+	stalled bool                // later frames wait too
 	fetched chan error          // answers once while a fetch is under way, else nil
 	looked  time.Time           // when records were last looked for
 
@@ -234,7 +235,7 @@ func (rd *reader) try(w waitingFrame, yield func(*Message, error) bool) bool {
 		rd.skip(w.rawFrame)
 		return true
 	}
-	if (need.any() && w.tries < fetchTries || rd.waits[key]) && rd.wait(w, need) {
+	if (need.any() && w.tries < fetchTries || rd.waits[key] || rd.stalled) && rd.wait(w, need) {
 		rd.view.mu.RUnlock()
 		return true
 	}
@@ -277,6 +278,9 @@ func (rd *reader) wait(w waitingFrame, need missing) bool {
 	}
 	rd.waits[sessionKey{w.header.Sender, w.header.Session}] = true
 	rd.held += len(w.data)
+	// What a member is sure to have is fetched in no time, and members then all
+	// read a room in one order. An epoch that nobody has seen may be invented.
+	rd.stalled = rd.stalled || need.key || need.sender
 	if rd.fetched != nil {
 		return true // it is looked at again when that is over
 	}
@@ -325,7 +329,7 @@ func (r *Room) fetch(ctx context.Context, h *frame.Header, need missing) error {
 func (rd *reader) retry(err error, yield func(*Message, error) bool) bool {
 	rd.fetched = nil
 	clear(rd.waits)
-	rd.held = 0
+	rd.held, rd.stalled = 0, false
 	frames := rd.waiting.Take()
 	code := bus.CodeOf(err)
 	unreached := code == bus.CodeUnavailable || code == bus.CodeTimeout || code == bus.CodeRateLimited
