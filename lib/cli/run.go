@@ -90,7 +90,8 @@ type frame struct {
 	variables map[string]string // the environment variable of each of globals that has one
 
 	mu          sync.Mutex
-	descriptors map[int]*os.File // those that were read from
+	descriptors map[int]*os.File  // those that were read from
+	passphrases map[string]string // those that were given, by what they open
 }
 
 type frameKey struct{}
@@ -111,6 +112,7 @@ func (p Program) Run(ctx context.Context, env *Env) int {
 
 		variables:   map[string]string{},
 		descriptors: map[int]*os.File{},
+		passphrases: map[string]string{},
 	}
 	if !p.Local {
 		f.globals = append(busFlags(), f.globals...)

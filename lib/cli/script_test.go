@@ -41,6 +41,16 @@ func toyProcess() Program {
 				c.Printf("%q\n", p)
 				return err
 			}),
+			command("unlock-two", func(c *Call) error {
+				for _, what := range []string{"alice.id", "bob.id", "alice.id"} {
+					p, err := c.Passphrase(what)
+					if err != nil {
+						return err
+					}
+					c.Printf("%q\n", p)
+				}
+				return nil
+			}),
 			command("lock", func(c *Call) error {
 				p, err := c.NewPassphrase("alice.id")
 				c.Printf("%q\n", p)

@@ -23,13 +23,35 @@ const maxPassphrase = 1 << 10
 // Passphrase returns the passphrase that opens what, such as "alice.id": from
 // the file descriptor of --passphrase-fd, else the file that
 // UNIBUS_PASSPHRASE_FILE names, else by asking at the terminal. Of a file the
-// first line counts; of the descriptor the next line at every call. An error
-// has [bus.CodePassphrase], or [bus.CodeFileMode] for a file others can read.
+// first line counts; of the descriptor the next line for every other what. An
+// error has [bus.CodePassphrase], or [bus.CodeFileMode] for a file others can
+// read. It is asked once a run: later calls for the same thing get the same
+// answer.
 func (c *Call) Passphrase(what string) (string, error) {
-	if p, ok, err := c.givenPassphrase(); ok || err != nil {
-		return p, err
+	if p, ok := c.frame.remembered(what); ok {
+		return p, nil
 	}
-	return c.ask("Passphrase for " + what + ": ")
+	p, ok, err := c.givenPassphrase()
+	if !ok && err == nil {
+		p, err = c.ask("Passphrase for " + what + ": ")
+	}
+	if err == nil {
+		c.frame.remember(what, p)
+	}
+	return p, err
+}
+
+func (f *frame) remembered(what string) (passphrase string, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	passphrase, ok = f.passphrases[what]
+	return passphrase, ok
+}
+
+func (f *frame) remember(what, passphrase string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.passphrases[what] = passphrase
 }
 
 // NewPassphrase returns a passphrase to lock what with. It comes from where

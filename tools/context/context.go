@@ -36,6 +36,7 @@ func Command() *cli.Command {
 				ArgsUsage: "[NAME]",
 				Action:    cli.Action(info),
 			},
+			validateCommand(),
 			{
 				Name:        "rm",
 				Usage:       "remove contexts",
@@ -267,11 +268,11 @@ func info(c *cli.Call) error {
 
 // configOf is the configuration in effect, with the context that the argument
 // names, if there is one, as --context would.
-func configOf(c *cli.Call) (cli.Config, error) {
+func configOf(c *cli.Call, needs ...cli.Need) (cli.Config, error) {
 	if name := c.Arg(0); name != "" {
 		if err := c.Set("context", name); err != nil {
 			return cli.Config{}, err
 		}
 	}
-	return c.Config()
+	return c.Config(needs...)
 }
