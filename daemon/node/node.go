@@ -18,9 +18,6 @@ import (
 	"github.com/enmanuel/unibus/lib/store/sqlite"
 )
 
-// sweepEvery is how often what no head ever reached is looked for.
-const sweepEvery = time.Hour
-
 // Node is a running node. Its methods are safe for concurrent use.
 type Node struct {
 	cfg     Config
@@ -207,7 +204,7 @@ func (n *Node) startLease(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { n.keepLease(background) })
-	running.Go(func() { n.keepSwept(background) })
+	running.Go(func() { n.keepHouse(background) })
 	running.Go(func() {
 		select {
 		case err := <-n.broker.Failed():
@@ -217,26 +214,6 @@ func (n *Node) startLease(ctx context.Context) error {
 	})
 	n.onStop(func(context.Context) error { cancel(); running.Wait(); return nil })
 	return nil
-}
-
-func (n *Node) keepSwept(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			removed, err := n.dir.SweepOrphans(ctx)
-			switch {
-			case ctx.Err() != nil:
-			case err != nil:
-				n.log.Warn("orphans not swept", "error", err)
-			case removed > 0:
-				n.log.Info("orphans swept", "count", removed)
-			}
-		}
-	}
 }
 
 func (n *Node) admitMembers(context.Context) error {

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -114,6 +115,21 @@ func (v *View) Room(r bus.RoomID) (*room.Record, bool) {
 	defer v.mu.RUnlock()
 	rec, ok := v.rooms[r]
 	return rec, ok
+}
+
+// Rooms returns the heads of all rooms, in no order, as they are when the
+// iteration begins.
+func (v *View) Rooms() iter.Seq[*room.Record] {
+	return func(yield func(*room.Record) bool) {
+		v.mu.RLock()
+		heads := slices.Collect(maps.Values(v.rooms))
+		v.mu.RUnlock()
+		for _, head := range heads {
+			if !yield(head) {
+				return
+			}
+		}
+	}
 }
 
 // RoomsOf returns the rooms whose heads have the identity as a member, in no
