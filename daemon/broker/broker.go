@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -53,8 +54,8 @@ type Broker struct {
 	watching  sync.WaitGroup
 
 	mu    sync.Mutex
-	conns []*nats.Conn
-	gate  *gate // nil before Open
+	conns map[*nats.Conn]Account // the daemon's own
+	gate  *gate                  // nil before Open
 	info  serverInfo
 	down  bool
 }
@@ -75,6 +76,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 		failed: make(chan error, 1),
 		listen: cfg.Listen,
 		tls:    cfg.TLS,
+		conns:  make(map[*nats.Conn]Account),
 	}
 	opts, err := serverOptions(cfg, b.door)
 	if err != nil {
@@ -182,14 +184,14 @@ func (b *Broker) Conn(account Account) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to message server: %w", err)
 	}
-	b.conns = append(b.conns, nc)
+	b.conns[nc] = account
 	return nc, nil
 }
 
 func (b *Broker) forget(nc *nats.Conn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.conns = slices.DeleteFunc(b.conns, func(c *nats.Conn) bool { return c == nc })
+	delete(b.conns, nc)
 }
 
 // Members returns the account that an authenticator registers members with.
@@ -241,7 +243,7 @@ func (b *Broker) stopServer() {
 	b.watching.Wait()
 	b.mu.Lock()
 	b.down = true
-	conns, gate := slices.Clone(b.conns), b.gate
+	conns, gate := slices.Collect(maps.Keys(b.conns)), b.gate
 	b.mu.Unlock()
 	for _, nc := range conns {
 		nc.Close()

@@ -284,6 +284,9 @@ func TestStoreIsForTheDaemonAlone(t *testing.T) {
 func TestPostureIsWhatRuns(t *testing.T) {
 	b := open(t, testConfig(t))
 	connect(t, b.ClientURL())
+	if _, err := b.Conn(AccountBus); err != nil { // is no member
+		t.Fatal(err)
+	}
 	if got, want := b.Posture(), (Posture{JetStream: true, SyncAlways: true, Members: 1}); got != want {
 		t.Errorf("posture %+v, want %+v", got, want)
 	}
@@ -518,6 +521,13 @@ func TestPayloadOfMembersIsBoundToFrames(t *testing.T) {
 	said := talk(t, conn, fmt.Sprintf("CONNECT {}\r\nPUB a %d\r\n%s\r\nPING\r\n", MaxPayload+1, make([]byte, MaxPayload+1)))
 	if !strings.Contains(said, "Maximum Payload Violation") {
 		t.Errorf("the server said %q", said)
+	}
+}
+
+func TestMembersAreToldOfNoOtherAddress(t *testing.T) {
+	b := open(t, testConfig(t))
+	if other := connect(t, b.ClientURL()).DiscoveredServers(); len(other) != 0 {
+		t.Errorf("the server advertises %v", other)
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 )
 
 // serverLog hands what nats-server logs to slog. Its notices are details of
-// starting and stopping, so they are debug messages here.
+// starting and stopping, so they are debug messages here. What a connection did
+// wrong is no error of this node.
 type serverLog struct {
 	log   *slog.Logger
 	fatal func(error)
@@ -35,8 +37,14 @@ func (l serverLog) Fatalf(format string, v ...any) {
 	l.fatal(fmt.Errorf("run message server: "+format, v...))
 }
 
+// memberPrefix is how the server calls a connection that came through the gate
+// or from the daemon itself.
+const memberPrefix = "pipe - cid:"
+
 func (l serverLog) write(level slog.Level, format string, v []any) {
-	if ctx := context.Background(); l.log.Enabled(ctx, level) {
-		l.log.Log(ctx, level, fmt.Sprintf(format, v...), "from", "nats")
+	text := fmt.Sprintf(format, v...)
+	if strings.HasPrefix(text, memberPrefix) {
+		level = min(level, slog.LevelInfo)
 	}
+	l.log.Log(context.Background(), level, text, "from", "nats")
 }

@@ -28,6 +28,11 @@ func (b *Broker) Posture() Posture {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p.TLS = b.info.TLSRequired
+	for nc, account := range b.conns {
+		if account == AccountBus && nc.IsConnected() {
+			p.Members--
+		}
+	}
 	return p
 }
 
