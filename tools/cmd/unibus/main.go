@@ -9,17 +9,29 @@ import (
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/tools/completion"
 	"github.com/enmanuel/unibus/tools/context"
+	"github.com/enmanuel/unibus/tools/demo"
 	"github.com/enmanuel/unibus/tools/explain"
+	initcmd "github.com/enmanuel/unibus/tools/init"
 	"github.com/enmanuel/unibus/tools/keygen"
 	"github.com/enmanuel/unibus/tools/man"
 	"github.com/enmanuel/unibus/tools/plugin"
+	"github.com/enmanuel/unibus/tools/pub"
+	"github.com/enmanuel/unibus/tools/room"
+	"github.com/enmanuel/unibus/tools/sub"
+	"github.com/enmanuel/unibus/tools/usermgr"
 )
 
 // commands are the built-in commands in the order help shows them.
 func commands() []*cli.Command {
 	return []*cli.Command{
+		demo.Command(),
+		initcmd.Command(),
 		keygen.Command(),
 		context.Command(),
+		usermgr.Command(),
+		room.Command(),
+		pub.Command(),
+		sub.Command(),
 		explain.Command(),
 		completion.Command(),
 		man.Command(),
