@@ -8,31 +8,12 @@ import (
 	"github.com/enmanuel/unibus/lib/identity"
 )
 
-// putCard takes the card of an active user. The request is signed with the
-// transport key that the card names, so nobody can claim a key they do not
-// hold, and the card with the signing key, so nobody can publish for another.
+// putCard stores the card by which its sender was found.
 func (s *Server) putCard(req *request) (int, any, error) {
-	id, err := bus.ParseID(req.PathValue(api.ValueID))
-	if err != nil {
+	if err := s.cfg.Directory.PutCard(req.ctx, req.card); err != nil {
 		return 0, nil, err
 	}
-	upload, err := api.Decode[api.Card](req.body)
-	if err != nil {
-		return 0, nil, err
-	}
-	card, err := identity.ParseCard(upload.Card)
-	if err != nil {
-		return 0, nil, err
-	}
-	if card.ID() != id {
-		return 0, nil, bus.Errorf(bus.CodeCardMismatch, "put card: it is of %s, not of %s", card.ID(), id)
-	}
-	if card.TransportPub != req.key {
-		return 0, nil, bus.Errorf(bus.CodeUnauthenticated, "put card: the request is not signed with the key that the card names")
-	}
-	if err := s.cfg.Directory.PutCard(req.ctx, card); err != nil {
-		return 0, nil, err
-	}
+	s.log.Info("card put", "request", req.id, "by", req.signer.Handle, "seq", req.card.Seq)
 	return http.StatusNoContent, nil, nil
 }
 
@@ -42,15 +23,15 @@ func (s *Server) getCard(req *request) (int, any, error) {
 		return 0, nil, err
 	}
 	var card *identity.Card
-	if text := req.URL.Query().Get(api.QueryHash); text != "" {
-		hash, err := bus.ParseCardHash(text)
-		if err != nil {
-			return 0, nil, err
+	if req.query == "" {
+		card, err = s.cfg.Directory.Card(req.ctx, id)
+	} else {
+		var hash bus.CardHash
+		if hash, err = bus.ParseCardHash(req.query); err == nil {
+			card, err = s.cfg.Directory.CardByHash(req.ctx, id, hash)
 		}
-		if card, err = s.cfg.Directory.CardByHash(req.ctx, id, hash); err != nil {
-			return 0, nil, err
-		}
-	} else if card, err = s.cfg.Directory.Card(req.ctx, id); err != nil {
+	}
+	if err != nil {
 		return 0, nil, err
 	}
 	return http.StatusOK, api.Card{Card: card.Bytes()}, nil

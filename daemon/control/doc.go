@@ -11,7 +11,7 @@
 //   - request.go: one request from its first header to its reply.
 //   - signer.go: who signed a request.
 //   - users.go, cards.go, rooms.go, health.go: what the routes do.
-//   - local.go: the Unix socket.
+//   - local.go, peer_linux.go: the Unix socket and who is at its other end.
 //
 // What it guarantees: a request is denied unless everything about its signer
 // is known and allows it; an admin is looked up in the store on every call; a

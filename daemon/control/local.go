@@ -1,16 +1,17 @@
 package control
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/enmanuel/unibus/lib/bus"
 )
@@ -19,47 +20,78 @@ import (
 // anybody but root and the process's own user are closed at once, whatever the
 // mode has become since. A socket that a dead process left is replaced; one
 // that somebody serves is [bus.CodeUnavailable], and what is no socket is left
-// alone.
+// alone ([bus.CodeFileExists]). Closing the listener removes the socket.
 func ListenLocal(path string, log *slog.Logger) (net.Listener, error) {
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	// The socket must not be open to others even for the moment before chmod.
-	old := syscall.Umask(0o177)
-	l, err := net.Listen("unix", path)
-	syscall.Umask(old)
+	l, err := listenLocal(path, log)
 	if err != nil {
 		return nil, fmt.Errorf("open local socket: %w", err)
 	}
-	return &localListener{l.(*net.UnixListener), log}, nil
+	return l, nil
 }
 
-func removeStale(path string) error {
+func listenLocal(path string, log *slog.Logger) (_ net.Listener, err error) {
+	if err := checkStale(path); err != nil {
+		return nil, err
+	}
+	// The socket gets its name when it has its mode. A umask would do too, but
+	// it is that of the whole process, and others are making files.
+	var b [4]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the process first
+	aside := filepath.Join(filepath.Dir(path), ".c"+hex.EncodeToString(b[:]))
+	unixListener, err := net.ListenUnix("unix", &net.UnixAddr{Name: aside, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	unixListener.SetUnlinkOnClose(false)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unixListener.Close())
+			if removeErr := os.Remove(aside); !errors.Is(removeErr, fs.ErrNotExist) {
+				err = errors.Join(err, removeErr)
+			}
+		}
+	}()
+	if err := os.Chmod(aside, 0o600); err != nil {
+		return nil, err
+	}
+	own, err := os.Lstat(aside)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Rename(aside, path); err != nil {
+		return nil, err
+	}
+	return &localListener{unixListener, path, own, log}, nil
+}
+
+// checkStale refuses a path whose present holder must not be replaced.
+func checkStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("open local socket: %w", err)
+		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return bus.Errorf(bus.CodeFileExists, "open local socket: %s is there and is no socket", path)
+		return bus.Errorf(bus.CodeFileExists, "%s is there and is no socket", path)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		conn.Close()
-		return bus.Errorf(bus.CodeUnavailable, "open local socket: %s is served by another process", path)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
+		return nil // nobody serves it
+	case err != nil:
+		return bus.Errorf(bus.CodeUnavailable, "whether %s is served cannot be told: %w", path, err)
 	}
-	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("open local socket: %w", err)
-	}
-	return nil
+	return errors.Join(bus.Errorf(bus.CodeUnavailable, "%s is served by another process", path), conn.Close())
 }
 
 // localListener lets root and the own user in.
 type localListener struct {
 	*net.UnixListener
-	log *slog.Logger
+	path string
+	own  fs.FileInfo // of the socket, to tell it from one that took its name
+	log  *slog.Logger
 }
 
 // Accept implements [net.Listener].
@@ -70,27 +102,24 @@ func (l *localListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		uid, err := peerUID(conn)
-		if err == nil && (uid == 0 || uid == uint32(os.Geteuid())) {
+		if err == nil && mayEnter(uid) {
 			return conn, nil
 		}
 		l.log.Warn("local connection denied", "uid", uid, "error", err)
-		conn.Close()
+		if err := conn.Close(); err != nil {
+			l.log.Debug("close local connection", "error", err)
+		}
 	}
 }
 
-// peerUID asks the kernel who is at the other end.
-func peerUID(conn *net.UnixConn) (uint32, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
+// mayEnter reports whether a user of this machine may use the local socket.
+func mayEnter(uid int) bool { return uid == 0 || uid == os.Geteuid() }
+
+// Close implements [net.Listener].
+func (l *localListener) Close() error {
+	err := l.UnixListener.Close()
+	if now, statErr := os.Lstat(l.path); statErr != nil || !os.SameFile(now, l.own) {
+		return err // gone, or somebody else's
 	}
-	var cred *unix.Ucred
-	var credErr error
-	err = raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err = errors.Join(err, credErr); err != nil {
-		return 0, err
-	}
-	return cred.Uid, nil
+	return errors.Join(err, os.Remove(l.path))
 }

@@ -7,13 +7,17 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
+	"github.com/enmanuel/unibus/lib/identity"
 )
 
 // retryAfterMS is when a client may come again after a node could not serve.
@@ -26,7 +30,9 @@ type request struct {
 	id     string
 	signer directory.User // zero for routes without a signature
 	key    bus.TransportPub
-	body   []byte // whole and, where the request is signed, proven
+	card   *identity.Card // routes for the holder of a card only
+	query  string         // value of the one parameter that the route has, or ""
+	body   []byte         // whole and, where the request is signed, proven
 }
 
 // handle takes one request through its route and always replies.
@@ -34,7 +40,11 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, rt route) {
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
 	req := &request{Request: r, ctx: ctx, id: newRequestID()}
-	w.Header().Set("Cache-Control", "no-store")
+	defer func() {
+		if p := recover(); p != nil {
+			s.problem(w, req, bus.Errorf(bus.CodeInternal, "serve request: panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
 	status, reply, err := s.dispatch(w, req, rt)
 	if err != nil {
 		s.problem(w, req, err)
@@ -49,33 +59,64 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, rt route) {
 		w.Header().Set("Content-Type", api.MediaJSON)
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
+	setHeaders(w, req.id)
 	w.WriteHeader(status)
-	if _, err := w.Write(body); err != nil && len(body) > 0 {
-		s.log.Debug("reply not delivered", "request", req.id, "error", err)
+	if len(body) > 0 {
+		if _, err := w.Write(body); err != nil {
+			s.log.Debug("reply not delivered", "request", req.id, "error", err)
+		}
 	}
 }
 
 func (s *Server) dispatch(w http.ResponseWriter, req *request, rt route) (int, any, error) {
-	changes := rt.method != http.MethodGet && rt.method != http.MethodHead
-	if changes {
+	if rt.changes() {
 		// A node that does not know that it is current must change nothing.
 		if err := s.cfg.Ready(); err != nil {
 			return 0, nil, err
 		}
 	}
-	req.Body = http.MaxBytesReader(w, req.Body, bus.MaxBody)
-	if err := s.admit(req, rt, changes); err != nil {
+	var err error
+	if req.query, err = parseQuery(req.URL, rt.query); err != nil {
+		return 0, nil, err
+	}
+	req.Body = http.MaxBytesReader(w, req.Body, rt.limit)
+	if err := s.admit(req, rt); err != nil {
 		return 0, nil, err
 	}
 	status, reply, err := rt.serve(s, req)
-	if err == nil && changes {
-		// Reply when this node acts by the change. It is stored already, so being
-		// late here is no failure of the request.
-		if late := s.cfg.View.CatchUp(req.ctx); late != nil {
-			s.log.Warn("replied before the change was seen", "request", req.id, "error", late)
-		}
+	if err == nil && rt.changes() {
+		s.settle(req)
 	}
 	return status, reply, err
+}
+
+// settle waits until this node acts by the change that was made. It is stored
+// already, so being late is no failure of the request.
+func (s *Server) settle(req *request) {
+	ctx, cancel := context.WithTimeout(req.ctx, settleTimeout)
+	defer cancel()
+	err := s.cfg.View.CatchUp(ctx)
+	if err == nil && s.cfg.Settle != nil {
+		err = s.cfg.Settle(ctx)
+	}
+	if err != nil {
+		s.log.Warn("replied before the change was acted by", "request", req.id, "error", err)
+	}
+}
+
+// parseQuery returns the value of the one parameter that a route knows, "" if it
+// is not there. Anything else in the query is refused.
+func parseQuery(u *url.URL, known string) (string, error) {
+	values, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return "", bus.Errorf(bus.CodeMalformed, "read query: %w", err)
+	}
+	for name, list := range values {
+		if name != known || len(list) != 1 || list[0] == "" {
+			return "", bus.Errorf(bus.CodeMalformed, "read query: %.40q is unknown, empty or there twice", name)
+		}
+	}
+	return values.Get(known), nil
 }
 
 func (s *Server) problem(w http.ResponseWriter, req *request, err error) {
@@ -83,24 +124,51 @@ func (s *Server) problem(w http.ResponseWriter, req *request, err error) {
 		err = bus.Errorf(bus.CodeTimeout, "serve request: %w", err)
 	}
 	p := api.NewProblem(err, req.id)
-	level := slog.LevelInfo
-	switch {
-	case p.Status >= http.StatusInternalServerError:
-		level = slog.LevelError
-	case p.Status == http.StatusNotFound || p.Status == http.StatusConflict:
-		level = slog.LevelDebug
-	}
-	if p.Status == http.StatusServiceUnavailable {
+	switch p.Code {
+	case bus.CodeClockSkew:
+		p.Detail += "; the time here is " + s.cfg.Now().UTC().Format(time.RFC3339)
+	case bus.CodeUnavailable, bus.CodeClosed:
 		p.RetryAfterMS = retryAfterMS
 	}
 	if c, ok := errors.AsType[*directory.HeadConflict](err); ok {
 		p.Head = &api.Head{Room: c.Room, Epoch: c.Head.Epoch, Hash: c.Head.Hash}
 	}
-	s.log.Log(req.Context(), level, "request refused", "request", req.id, "method", req.Method, "path", req.URL.Path,
+	s.log.Log(req.Context(), levelOf(req, p.Status), "request refused", "request", req.id, "method", req.Method, "path", req.URL.Path,
 		"remote", req.RemoteAddr, "user", req.signer.Handle, "status", p.Status, "code", p.Code, "error", err)
-	if err := api.WriteProblem(w, p); err != nil {
-		s.log.Debug("reply not delivered", "request", req.id, "error", err)
+	s.send(w, p)
+}
+
+func (s *Server) send(w http.ResponseWriter, p api.Problem) {
+	setHeaders(w, p.RequestID)
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Signature") // RFC 9110 asks for one; ours is RFC 9421
 	}
+	if err := api.WriteProblem(w, p); err != nil {
+		s.log.Debug("reply not delivered", "request", p.RequestID, "error", err)
+	}
+}
+
+// levelOf is how loud a refusal is: what the node's operator must know, what
+// tells of a client that does wrong, and what is everyday business.
+func levelOf(req *request, status int) slog.Level {
+	switch {
+	case req.Context().Err() != nil: // the client went away
+		return slog.LevelDebug
+	case status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout:
+		return slog.LevelWarn
+	case status >= http.StatusInternalServerError:
+		return slog.LevelError
+	case status == http.StatusNotFound || status == http.StatusConflict:
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+func setHeaders(w http.ResponseWriter, requestID string) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Request-Id", requestID)
 }
 
 func (s *Server) refusePath(w http.ResponseWriter, r *http.Request) {
@@ -109,13 +177,11 @@ func (s *Server) refusePath(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) refuseMethod(w http.ResponseWriter, r *http.Request, allowed []string) {
 	slices.Sort(allowed)
-	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	id := newRequestID()
-	p := api.NewProblem(bus.Errorf(bus.CodeMalformed, "find route: %.200q takes %s, not %.20q", r.URL.Path, strings.Join(allowed, ", "), r.Method), id)
+	list := strings.Join(allowed, ", ")
+	w.Header().Set("Allow", list)
+	p := api.NewProblem(bus.Errorf(bus.CodeUsage, "find route: %.200q takes %s, not %.20q", r.URL.Path, list, r.Method), newRequestID())
 	p.Status = http.StatusMethodNotAllowed
-	if err := api.WriteProblem(w, p); err != nil {
-		s.log.Debug("reply not delivered", "request", id, "error", err)
-	}
+	s.send(w, p)
 }
 
 func newRequestID() string {

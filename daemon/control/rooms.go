@@ -75,7 +75,7 @@ func (s *Server) appendRecord(req *request) (int, any, error) {
 		return 0, nil, bus.Errorf(bus.CodeMisrouted, "append record: it is of room %s, not %s", rec.Room, id)
 	}
 	if identity.IDOf(rec.Signer) != req.signer.ID {
-		return 0, nil, bus.Errorf(bus.CodeForbidden, "append record: it is signed by somebody else than the request")
+		return 0, nil, bus.Errorf(bus.CodeNotAuthority, "append record: it is signed by somebody else than the request")
 	}
 	if err := s.cfg.Directory.AppendRecord(req.ctx, rec, sealed); err != nil {
 		return 0, nil, err
@@ -94,8 +94,8 @@ func (s *Server) listRecords(req *request) (int, any, error) {
 		return 0, nil, err
 	}
 	var from bus.Epoch
-	if text := req.URL.Query().Get(api.QueryFrom); text != "" {
-		if from, err = api.ParseEpoch(text); err != nil {
+	if req.query != "" {
+		if from, err = api.ParseEpoch(req.query); err != nil {
 			return 0, nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"path"
 	"time"
 
 	"github.com/enmanuel/unibus/lib/api"
@@ -13,7 +14,8 @@ import (
 
 // Bounds of one request and one connection.
 const (
-	requestTimeout    = 15 * time.Second // a handler, from verified signature to reply
+	requestTimeout    = 15 * time.Second // a handler, body and reply aside
+	settleTimeout     = 5 * time.Second  // of that, waiting until a change shows
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 60 * time.Second
@@ -23,20 +25,27 @@ const (
 
 // Cursors makes the consumers a session reads persisted rooms through.
 type Cursors interface {
+	// Cursors does so for the session of an active user. It checks the request
+	// against the rooms that the identity is a member of.
 	Cursors(ctx context.Context, id bus.ID, req api.CursorRequest) (api.CursorReply, error)
 }
 
-// Config is what a control plane stands on. All fields but Logger and Now are
-// required.
+// Config is what a control plane stands on. Directory, View, Cursors, Ready and
+// Health are required.
 type Config struct {
 	Directory *directory.Directory
 	View      *directory.View
 	Cursors   Cursors
 
-	// Ready returns why the node may not serve now, or nil.
+	// Ready returns why the node may not serve now, or nil. Everybody may read
+	// its text.
 	Ready func() error
 	// Health measures the node.
 	Health func(context.Context) api.Health
+
+	// Settle waits until whatever acts by the view's changes has done so with
+	// all that were delivered before the call. nil is not to wait.
+	Settle func(context.Context) error
 
 	// PlainRooms admits rooms without encryption: for nodes that listen on
 	// loopback only.
@@ -67,11 +76,17 @@ func New(cfg Config) *Server {
 type who uint8
 
 const (
-	anyone    who = iota
-	ownCard       // whoever holds the keys of the card in the request
-	member        // active users
-	admin         // active users who are admins in the store
-	localUser     // the peer of the local socket
+	anyone     who = iota
+	cardHolder     // active users, known by the card in the request
+	member         // active users, known by their latest card
+	admin          // active users who are admins in the store
+	localUser      // the peer of the local socket
+)
+
+// Bounds of bodies, in bytes.
+const (
+	noBody    = 0
+	smallBody = 4 << 10 // a card, a user, a directory entry
 )
 
 // route is one method of one pattern of package api.
@@ -79,34 +94,40 @@ type route struct {
 	method  string
 	pattern string
 	who     who
+	limit   int64  // bytes of body
+	query   string // the one query parameter it knows, if any
 	serve   func(*Server, *request) (status int, reply any, err error)
 }
 
+// changes reports whether the route changes anything.
+func (rt route) changes() bool { return rt.method != http.MethodGet }
+
 var publicRoutes = []route{
-	{http.MethodGet, api.PatternHealth, anyone, (*Server).health},
-	{http.MethodGet, api.PatternReady, anyone, (*Server).ready},
-	{http.MethodPut, api.PatternCard, ownCard, (*Server).putCard},
-	{http.MethodGet, api.PatternCard, member, (*Server).getCard},
-	{http.MethodGet, api.PatternHandle, member, (*Server).getHandle},
-	{http.MethodPut, api.PatternHandle, admin, (*Server).putEntry},
-	{http.MethodGet, api.PatternUsers, admin, (*Server).listUsers},
-	{http.MethodPost, api.PatternUsers, admin, (*Server).addUser},
-	{http.MethodPost, api.PatternRevoke, admin, (*Server).revokeUser},
-	{http.MethodGet, api.PatternRooms, member, (*Server).listRooms},
-	{http.MethodPost, api.PatternRooms, member, (*Server).createRoom},
-	{http.MethodGet, api.PatternRecords, member, (*Server).listRecords},
-	{http.MethodPost, api.PatternRecords, member, (*Server).appendRecord},
-	{http.MethodGet, api.PatternKey, member, (*Server).getKey},
-	{http.MethodPost, api.PatternCursors, member, (*Server).makeCursors},
+	{http.MethodGet, api.PatternHealth, anyone, noBody, "", (*Server).health},
+	{http.MethodGet, api.PatternReady, anyone, noBody, "", (*Server).ready},
+	{http.MethodPut, api.PatternCard, cardHolder, smallBody, "", (*Server).putCard},
+	{http.MethodGet, api.PatternCard, member, noBody, api.QueryHash, (*Server).getCard},
+	{http.MethodGet, api.PatternHandle, member, noBody, "", (*Server).getHandle},
+	{http.MethodPut, api.PatternHandle, admin, smallBody, "", (*Server).putEntry},
+	{http.MethodGet, api.PatternUsers, admin, noBody, api.QueryAfter, (*Server).listUsers},
+	{http.MethodPost, api.PatternUsers, admin, smallBody, "", (*Server).addUser},
+	{http.MethodPost, api.PatternRevoke, admin, noBody, "", (*Server).revokeUser},
+	{http.MethodGet, api.PatternRooms, member, noBody, "", (*Server).listRooms},
+	{http.MethodPost, api.PatternRooms, member, bus.MaxBody, "", (*Server).createRoom},
+	{http.MethodGet, api.PatternRecords, member, noBody, api.QueryFrom, (*Server).listRecords},
+	{http.MethodPost, api.PatternRecords, member, bus.MaxBody, "", (*Server).appendRecord},
+	{http.MethodGet, api.PatternKey, member, noBody, "", (*Server).getKey},
+	{http.MethodPost, api.PatternCursors, member, bus.MaxBody, "", (*Server).makeCursors},
 }
 
 var localRoutes = []route{
-	{http.MethodGet, api.PatternHealth, localUser, (*Server).health},
-	{http.MethodGet, api.PatternReady, localUser, (*Server).ready},
-	{http.MethodGet, api.PatternUsers, localUser, (*Server).listUsers},
-	{http.MethodPost, api.PatternUsers, localUser, (*Server).addUser},
-	{http.MethodPost, api.PatternRevoke, localUser, (*Server).revokeUser},
-	{http.MethodPut, api.PatternHandle, localUser, (*Server).putEntry},
+	{http.MethodGet, api.PatternHealth, localUser, noBody, "", (*Server).health},
+	{http.MethodGet, api.PatternReady, localUser, noBody, "", (*Server).ready},
+	{http.MethodGet, api.PatternHandle, localUser, noBody, "", (*Server).getHandle},
+	{http.MethodPut, api.PatternHandle, localUser, smallBody, "", (*Server).putEntry},
+	{http.MethodGet, api.PatternUsers, localUser, noBody, api.QueryAfter, (*Server).listUsers},
+	{http.MethodPost, api.PatternUsers, localUser, smallBody, "", (*Server).addUser},
+	{http.MethodPost, api.PatternRevoke, localUser, noBody, "", (*Server).revokeUser},
 }
 
 // Handler returns the routes for clients.
@@ -127,7 +148,15 @@ func (s *Server) mux(routes []route) http.Handler {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.refuseMethod(w, r, allowed) })
 	}
 	mux.HandleFunc("/", s.refusePath)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would answer a path in another form with a redirect, which
+		// no signature survives.
+		if r.URL.Path != path.Clean(r.URL.Path) {
+			s.refusePath(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // NewHTTPServer returns a server for a handler, with a deadline on everything a

@@ -6,15 +6,21 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/httpsig"
+	"github.com/enmanuel/unibus/lib/identity"
 )
 
 // admit finds out who sent a request, whether a route is for them, reads the
 // body, and spends the nonce of a request that changes something. Whatever is
-// not known denies.
-func (s *Server) admit(req *request, rt route, changes bool) (err error) {
-	if rt.who == anyone || rt.who == localUser {
+// not known denies. Before the sender is known to be a user, nothing is
+// written and only as much is read as a card has.
+func (s *Server) admit(req *request, rt route) (err error) {
+	switch {
+	case req.ContentLength > rt.limit:
+		return bus.Errorf(bus.CodeTooLarge, "read body: %d bytes, at most %d", req.ContentLength, rt.limit)
+	case rt.who == anyone || rt.who == localUser:
 		req.body, err = readBody(req.Body)
 		return err
 	}
@@ -26,20 +32,26 @@ func (s *Server) admit(req *request, rt route, changes bool) (err error) {
 		return err
 	}
 	req.key = verified.Key
-	if rt.who != ownCard { // the card itself says whose it is
+	if rt.who != cardHolder { // the card itself says whose it is
 		if err := s.findSigner(req, rt.who); err != nil {
 			return err
 		}
 	}
-	if req.body, err = verified.Body(req.Body, bus.MaxBody); err != nil {
+	if req.body, err = verified.Body(req.Body, rt.limit); err != nil {
 		return err
 	}
-	if !changes {
+	if rt.who == cardHolder {
+		if err := s.findCardHolder(req); err != nil {
+			return err
+		}
+	}
+	if !rt.changes() {
 		return nil
 	}
 	return s.cfg.Directory.SpendNonce(req.ctx, verified.Key, verified.Nonce)
 }
 
+// findSigner finds the active user whose latest card has the key.
 func (s *Server) findSigner(req *request, level who) error {
 	user, ok := s.cfg.View.UserByTransport(req.key)
 	if !ok {
@@ -61,6 +73,43 @@ func (s *Server) findSigner(req *request, level who) error {
 	case !stored.IsAdmin():
 		return bus.Errorf(bus.CodeForbidden, "find signer: user %s is no admin of the bus", user.Handle)
 	}
+	return nil
+}
+
+// findCardHolder finds the active user that the card in the request makes the
+// sender out to be. The request is signed with the transport key that the card
+// names, so nobody can claim a key they do not hold, and the card with the
+// signing key, so nobody can publish for another. The user is looked up in the
+// store: one that was added a moment ago is not yet in every view.
+func (s *Server) findCardHolder(req *request) error {
+	id, err := bus.ParseID(req.PathValue(api.ValueID))
+	if err != nil {
+		return err
+	}
+	upload, err := api.Decode[api.Card](req.body)
+	if err != nil {
+		return err
+	}
+	card, err := identity.ParseCard(upload.Card)
+	if err != nil {
+		return err
+	}
+	if card.TransportPub != req.key {
+		return bus.Errorf(bus.CodeUnauthenticated, "find holder of card: the request is not signed with the key that the card names")
+	}
+	if card.ID() != id {
+		return bus.Errorf(bus.CodeCardMismatch, "find holder of card: it is of %s, not of %s", card.ID(), id)
+	}
+	user, err := s.cfg.Directory.User(req.ctx, card.SignPub)
+	switch {
+	case errors.Is(err, bus.ErrNotFound):
+		return bus.Errorf(bus.CodeUnauthenticated, "find holder of card: %s is no user of this bus", card.ID())
+	case err != nil:
+		return err
+	case !user.Active():
+		return bus.Errorf(bus.CodeRevoked, "find holder of card: user %s was revoked", user.Handle)
+	}
+	req.signer, req.card = user, card
 	return nil
 }
 

@@ -24,23 +24,21 @@ func userReply(u directory.User) api.User {
 }
 
 func (s *Server) listUsers(req *request) (int, any, error) {
-	after := bus.SignPub{}
-	if text := req.URL.Query().Get(api.QueryAfter); text != "" {
-		var err error
-		if after, err = bus.ParseSignPub(text); err != nil {
-			return 0, nil, err
-		}
-	}
 	users, err := s.cfg.Directory.Users(req.ctx)
 	if err != nil {
 		return 0, nil, err
 	}
 	from := 0
-	if after != (bus.SignPub{}) {
-		from, _ = slices.BinarySearchFunc(users, after, func(u directory.User, key bus.SignPub) int {
+	if req.query != "" {
+		after, err := bus.ParseSignPub(req.query)
+		if err != nil {
+			return 0, nil, err
+		}
+		var found bool
+		from, found = slices.BinarySearchFunc(users, after, func(u directory.User, key bus.SignPub) int {
 			return bytes.Compare(u.SignPub[:], key[:])
 		})
-		if from < len(users) && users[from].SignPub == after {
+		if found {
 			from++
 		}
 	}
@@ -98,9 +96,17 @@ func (s *Server) getHandle(req *request) (int, any, error) {
 }
 
 func (s *Server) putEntry(req *request) (int, any, error) {
+	handle, err := bus.ParseHandle(req.PathValue(api.ValueHandle))
+	if err != nil {
+		return 0, nil, err
+	}
 	entry, err := api.Decode[api.Entry](req.body)
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusNoContent, nil, s.cfg.Directory.PutEntry(req.ctx, entry.Entry)
+	if err := s.cfg.Directory.PutEntry(req.ctx, handle, entry.Entry); err != nil {
+		return 0, nil, err
+	}
+	s.log.Info("directory entry put", "request", req.id, "by", req.signer.Handle, "handle", handle)
+	return http.StatusNoContent, nil, nil
 }

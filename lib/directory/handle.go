@@ -65,17 +65,20 @@ func (d *Directory) owner(ctx context.Context, h bus.Handle) (User, error) {
 
 // PutEntry stores the directory entry of a user's handle, in place of one with
 // a lower number. Errors have, besides those of [identity.ParseEntry],
-// [bus.CodeExpired]; [bus.CodeNotFound] where nobody has the handle and
+// [bus.CodeMisrouted] for the entry of another handle; [bus.CodeExpired]; [bus.CodeNotFound] where nobody has the handle and
 // [bus.CodeConflict] where somebody else has it; [bus.CodeRollback] for a number
 // below the stored one and [bus.CodeEquivocation] for another entry of the
 // same number.
-func (d *Directory) PutEntry(ctx context.Context, raw []byte) error {
+func (d *Directory) PutEntry(ctx context.Context, h bus.Handle, raw []byte) error {
 	e, err := identity.ParseEntry(raw, d.bus)
-	if err != nil {
-		return fmt.Errorf("put directory entry: %w", err)
+	if err == nil && e.Handle != h {
+		err = bus.Errorf(bus.CodeMisrouted, "it is of handle %s", e.Handle)
 	}
-	if err := d.putEntry(ctx, e, raw); err != nil {
-		return fmt.Errorf("put directory entry of %s: %w", e.Handle, err)
+	if err == nil {
+		err = d.putEntry(ctx, e, raw)
+	}
+	if err != nil {
+		return fmt.Errorf("put directory entry of %.80q: %w", h, err)
 	}
 	return nil
 }

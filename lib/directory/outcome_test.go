@@ -57,7 +57,7 @@ func operations() []operation {
 			p := w.member("alice")
 			raw, err := w.root.SignEntry(identity.Entry{BusID: w.bus, Handle: "alice", ID: p.ID(), Seq: 1, NotAfter: w.now().Add(time.Hour)})
 			w.must(err)
-			return func() error { return w.dir.PutEntry(w.ctx, raw) },
+			return func() error { return w.dir.PutEntry(w.ctx, "alice", raw) },
 				func() error {
 					n, err := w.dir.Lookup(w.ctx, "alice")
 					if err == nil && string(n.Entry) != string(raw) {

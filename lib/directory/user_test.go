@@ -269,29 +269,31 @@ func TestDirectoryEntriesGoForward(t *testing.T) {
 		return identity.Entry{BusID: w.bus, Handle: h, ID: id, Seq: seq, NotAfter: w.now().Add(time.Hour)}
 	}
 	second := sign(entry("alice", alice.ID(), 2))
-	w.must(w.dir.PutEntry(w.ctx, second))
-	w.must(w.dir.PutEntry(w.ctx, second))
+	w.must(w.dir.PutEntry(w.ctx, "alice", second))
+	w.must(w.dir.PutEntry(w.ctx, "alice", second))
 	expired := entry("alice", alice.ID(), 9)
 	expired.NotAfter = w.now().Add(-time.Hour)
 	other := entry("alice", alice.ID(), 2)
 	other.NotAfter = w.now().Add(2 * time.Hour)
 	for name, c := range map[string]struct {
+		h    bus.Handle
 		raw  []byte
 		want bus.Code
 	}{
-		"an older number":       {sign(entry("alice", alice.ID(), 1)), bus.CodeRollback},
-		"another of the number": {sign(other), bus.CodeEquivocation},
-		"for somebody else":     {sign(entry("alice", bob.ID(), 3)), bus.CodeConflict},
-		"for nobody":            {sign(entry("carol", bob.ID(), 3)), bus.CodeNotFound},
-		"expired":               {sign(expired), bus.CodeExpired},
-		"damaged":               {second[:len(second)-1], bus.CodeMalformed},
+		"an older number":       {"alice", sign(entry("alice", alice.ID(), 1)), bus.CodeRollback},
+		"another of the number": {"alice", sign(other), bus.CodeEquivocation},
+		"for somebody else":     {"alice", sign(entry("alice", bob.ID(), 3)), bus.CodeConflict},
+		"for nobody":            {"carol", sign(entry("carol", bob.ID(), 3)), bus.CodeNotFound},
+		"expired":               {"alice", sign(expired), bus.CodeExpired},
+		"of another handle":     {"bob", second, bus.CodeMisrouted},
+		"damaged":               {"alice", second[:len(second)-1], bus.CodeMalformed},
 	} {
-		if err := w.dir.PutEntry(w.ctx, c.raw); bus.CodeOf(err) != c.want {
+		if err := w.dir.PutEntry(w.ctx, c.h, c.raw); bus.CodeOf(err) != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
 	}
 	third := sign(entry("alice", alice.ID(), 3))
-	w.must(w.dir.PutEntry(w.ctx, third))
+	w.must(w.dir.PutEntry(w.ctx, "alice", third))
 	named, err := w.dir.Lookup(w.ctx, "alice")
 	w.must(err)
 	if string(named.Entry) != string(third) || named.Card == nil || named.Card.Hash() != alice.card.Hash() {
