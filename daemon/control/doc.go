@@ -16,10 +16,11 @@
 // What it guarantees: a request is denied unless everything about its signer
 // is known and allows it; an admin is looked up in the store on every call; a
 // request that changes something takes effect once, however often it is sent;
-// no body is read before its length is bounded; and what went wrong inside
-// reaches the log under the request's id and not the client. A reply to a
-// change comes after the change shows in this node's view, and those who follow
-// the view were told.
+// no body is read before its length is bounded; nothing is written for somebody
+// who is no user; and what went wrong inside reaches the log under the request's
+// id and not the client. A reply to a change comes once this node's view shows
+// it, and once [Config].Settle says that the node acts by it, or after a few
+// seconds of waiting for that.
 //
 // What it does not do: it decides about storage and routing only. What members
 // believe comes from the records they verify themselves.

@@ -11,7 +11,8 @@ import (
 	"github.com/enmanuel/unibus/lib/room"
 )
 
-// recordsPage is how many bytes of records one reply has, or one record more.
+// recordsPage bounds the bytes of records in one reply. A single record is far
+// smaller.
 const recordsPage = 1 << 20
 
 func (s *Server) listRooms(req *request) (int, any, error) {
