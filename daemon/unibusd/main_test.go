@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"awaitnode":  awaitNode,
 			"awaitlines": awaitLines,
+			"awaitsize":  awaitSize,
 			"biglog":     bigLog,
 			"samehash":   sameHash,
 			"scan":       scan,
@@ -71,9 +72,9 @@ func freePorts(env *testscript.Env) error {
 	return nil
 }
 
-// poll asks every 20 ms until done says so, for a minute at most.
+// poll asks every 5 ms until done says so, for a minute at most.
 func poll(ts *testscript.TestScript, what string, done func() bool) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(time.Minute)
 	for !done() {
@@ -98,13 +99,34 @@ func awaitNode(ts *testscript.TestScript, _ bool, _ []string) {
 	})
 }
 
-// awaitLines FILE N waits until a file has N lines or more.
+// awaitLines FILE N [MAX] waits until a file has N lines or more, and fails if
+// by then it has more than MAX.
 func awaitLines(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[1])
 	ts.Check(err)
+	have := 0
 	poll(ts, fmt.Sprintf("%d lines in %s", want, args[0]), func() bool {
 		content, err := os.ReadFile(ts.MkAbs(args[0]))
-		return err == nil && bytes.Count(content, []byte("\n")) >= want
+		have = bytes.Count(content, []byte("\n"))
+		return err == nil && have >= want
+	})
+	ts.Logf("%s has %d lines", args[0], have)
+	if len(args) > 2 {
+		most, err := strconv.Atoi(args[2])
+		ts.Check(err)
+		if have > most {
+			ts.Fatalf("%s has %d lines already, more than %d: what was to be interrupted is over", args[0], have, most)
+		}
+	}
+}
+
+// awaitSize FILE LIKE waits until a file has the size of another, or more.
+func awaitSize(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	poll(ts, fmt.Sprintf("%d bytes in %s", want.Size(), args[0]), func() bool {
+		have, err := os.Stat(ts.MkAbs(args[0]))
+		return err == nil && have.Size() >= want.Size()
 	})
 }
 

@@ -54,9 +54,12 @@ func addCommand() *cli.Command {
 		Usage:     "save a context",
 		ArgsUsage: "NAME",
 		Description: "Takes the addresses and files from --server, --url, --ca, --bus-id and\n" +
-			"--identity. The first context is selected at once.",
+			"--identity. With --context, what is not given is as in that context: so another\n" +
+			"identity on the same bus needs --identity only. The first context is selected at\n" +
+			"once.",
 		UsageText: "unibus context add work --server tls://bus.example.org:4222 \\\n" +
-			"    --url https://bus.example.org:8443 --bus-id ID --identity alice.id",
+			"    --url https://bus.example.org:8443 --bus-id ID --identity alice.id\n" +
+			"unibus context add bob --context work --identity bob.id",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "select", Usage: "make it the one to use"},
 		},
@@ -74,7 +77,11 @@ func add(c *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	given, err := c.Given()
+	read := c.Given
+	if c.Source("context") == "flag" {
+		read = func() (cli.Config, error) { return c.Config() }
+	}
+	given, err := read()
 	if err != nil {
 		return err
 	}
