@@ -62,7 +62,7 @@ type Access struct {
 	stopChanges func()
 	stop        context.CancelFunc
 	running     sync.WaitGroup
-	changes     queue
+	changes     *queue
 
 	mu    sync.Mutex
 	conns map[bus.ID]map[uint64]*conn // by NATS client id

@@ -16,31 +16,44 @@ import (
 
 // queue takes the view's changes without making it wait.
 type queue struct {
-	mu      *sync.Mutex
-	waiting *[]directory.Change
-	more    chan struct{} // has one element while something waits
+	mu      sync.Mutex
+	changes []directory.Change
+	settled []chan struct{} // to be closed when everything before is done
+	more    chan struct{}   // has one element while something waits
 }
 
-func newQueue() queue {
-	return queue{mu: new(sync.Mutex), waiting: new([]directory.Change), more: make(chan struct{}, 1)}
-}
+func newQueue() *queue { return &queue{more: make(chan struct{}, 1)} }
 
-func (q queue) put(c directory.Change) {
+func (q *queue) put(c directory.Change) {
 	q.mu.Lock()
-	*q.waiting = append(*q.waiting, c)
+	q.changes = append(q.changes, c)
 	q.mu.Unlock()
+	q.wake()
+}
+
+// mark returns a channel that closes when every change put before was handled.
+func (q *queue) mark() <-chan struct{} {
+	done := make(chan struct{})
+	q.mu.Lock()
+	q.settled = append(q.settled, done)
+	q.mu.Unlock()
+	q.wake()
+	return done
+}
+
+func (q *queue) wake() {
 	select {
 	case q.more <- struct{}{}:
 	default:
 	}
 }
 
-func (q queue) take() []directory.Change {
+func (q *queue) take() (changes []directory.Change, settled []chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	all := *q.waiting
-	*q.waiting = nil
-	return all
+	changes, settled = q.changes, q.settled
+	q.changes, q.settled = nil, nil
+	return changes, settled
 }
 
 // followChanges brings connections and consumers up to the view after every
@@ -51,8 +64,24 @@ func (a *Access) followChanges(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-a.changes.more:
-			a.apply(ctx, a.changes.take())
+			changes, settled := a.changes.take()
+			a.apply(ctx, changes)
+			for _, done := range settled {
+				close(done)
+			}
 		}
+	}
+}
+
+// Settle waits until every change that the view told of before was handled:
+// permissions are widened, connections cut. The error has [bus.CodeTimeout]
+// when ctx ends first.
+func (a *Access) Settle(ctx context.Context) error {
+	select {
+	case <-a.changes.mark():
+		return nil
+	case <-ctx.Done():
+		return bus.Errorf(bus.CodeTimeout, "wait for connections to follow: %w", ctx.Err())
 	}
 }
 

@@ -1,7 +1,10 @@
 package access
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -54,21 +57,31 @@ func TestRevokingCutsTheConnectionAndDeniesTheNext(t *testing.T) {
 	other.wantAlive()
 }
 
-func TestRevokingIsFast(t *testing.T) {
+func TestSettleWaitsUntilConnectionsFollowTheView(t *testing.T) {
 	w := newWorld(t)
-	const rounds = 20
-	var slowest time.Duration
-	for i := range rounds {
-		p := w.member(bus.Handle("user" + string(rune('a'+i))))
-		c := w.connect(p)
-		began := time.Now()
-		w.revoke(p)
-		c.wantCut()
-		slowest = max(slowest, time.Since(began))
+	for i := range 20 {
+		p := w.member(bus.Handle("user" + strconv.Itoa(i)))
+		w.connect(p)
+		_, err := w.dir.RevokeUser(w.ctx, p.SignPub())
+		w.must(err)
+		w.must(w.view.CatchUp(w.ctx))
+		w.must(w.access.Settle(w.ctx))
+		w.access.mu.Lock()
+		left := len(w.access.conns[p.ID()])
+		w.access.mu.Unlock()
+		if left > 0 {
+			t.Fatalf("settled with %d connections of a revoked user", left)
+		}
 	}
-	t.Logf("the slowest of %d took %s, the write to the store included", rounds, slowest)
-	if slowest > time.Second {
-		t.Errorf("the slowest of %d took %s", rounds, slowest)
+}
+
+func TestSettleEndsWithItsContext(t *testing.T) {
+	w := newWorld(t)
+	w.access.Close() // nobody handles changes any more
+	ctx, cancel := context.WithCancel(w.ctx)
+	cancel()
+	if err := w.access.Settle(ctx); !errors.Is(err, bus.ErrTimeout) {
+		t.Errorf("got %v", err)
 	}
 }
 

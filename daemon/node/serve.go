@@ -22,7 +22,7 @@ func (n *Node) serveControl(context.Context) error {
 	log := n.log.With("part", "control")
 	server := control.New(control.Config{
 		Directory: n.dir, View: n.view, Cursors: n.access,
-		Ready: n.Ready, Health: n.health,
+		Ready: n.Ready, Health: n.health, Settle: n.access.Settle,
 		PlainRooms: loopback,
 		Logger:     log, Now: n.cfg.Now,
 	})
