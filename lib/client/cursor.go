@@ -16,7 +16,7 @@ import (
 
 const (
 	// cursorLockWait is how long OpenCursor waits for another process to let go.
-	cursorLockWait = 500 * time.Millisecond
+	cursorLockWait = 200 * time.Millisecond
 	// maxMissing bounds the seqs that a cursor waits for after their gap.
 	maxMissing = bus.WindowSize
 	// maxHeights bounds the sessions that a cursor remembers, as a window does.

@@ -120,6 +120,11 @@ type missing struct {
 
 func (m missing) any() bool { return m.record || m.key || m.sender }
 
+// without returns what of m is not in had.
+func (m missing) without(had missing) missing {
+	return missing{m.record && !had.record, m.key && !had.key, m.sender && !had.sender}
+}
+
 // missingFor compares a header, of which nothing is proved, with what is known.
 // foreign says that the frame's epoch is closed to this member: it was not in
 // the room then and nobody shared the key. The caller holds the read lock.

@@ -15,8 +15,6 @@ const (
 	// fetchPause is the least time between two looks for the record of an epoch
 	// that a frame names: anybody can name epochs that do not exist.
 	fetchPause = 250 * time.Millisecond
-	// fetchTries is how often a frame may wait for something else that is missing.
-	fetchTries = 3
 )
 
 // reader is one iteration over a room. Everything it does happens in the
@@ -39,7 +37,9 @@ type reader struct {
 	waits   map[sessionKey]bool // sessions with frames in waiting
 	held    int                 // bytes in waiting
 	stalled bool                // later frames wait too
+	needs   needs               // of what is in waiting and not being fetched
 	fetched chan error          // answers once while a fetch is under way, else nil
+	covered int                 // frames in waiting whose needs are being fetched
 	looked  time.Time           // when records were last looked for
 
 	release func() // ends the feed
@@ -49,7 +49,33 @@ type reader struct {
 type waitingFrame struct {
 	rawFrame
 	header frame.Header
-	tries  int
+	need   missing // when it was put aside
+	had    missing // was fetched for it, or cannot be had
+	err    error   // of that fetch
+}
+
+// needs is what several frames need.
+type needs struct {
+	record  bool
+	epoch   bus.Epoch // the latest whose record is needed
+	keys    map[bus.Epoch]bool
+	senders map[bus.ID]bus.Epoch // by an epoch that has the sender as a member
+}
+
+func newNeeds() needs {
+	return needs{keys: map[bus.Epoch]bool{}, senders: map[bus.ID]bus.Epoch{}}
+}
+
+func (n *needs) add(h *frame.Header, need missing) {
+	if need.record {
+		n.record, n.epoch = true, max(n.epoch, h.Epoch)
+	}
+	if need.key {
+		n.keys[h.Epoch] = true
+	}
+	if need.sender {
+		n.senders[h.Sender] = h.Epoch
+	}
 }
 
 // newReader begins to read.
@@ -69,6 +95,7 @@ func (r *Room) newReader(ctx context.Context, from From) (*reader, error) {
 		view:      view{r.model, &c.signers},
 		places:    map[*frame.Opened]uint64{},
 		waits:     map[sessionKey]bool{},
+		needs:     newNeeds(),
 	}
 	var heights []frame.Height
 	var start uint64
@@ -169,6 +196,7 @@ func (rd *reader) run(yield func(*Message, error) bool) {
 		timer.Reset(time.Until(at))
 		select {
 		case <-rd.ctx.Done():
+		case <-rd.room.client.ctx.Done():
 		case <-rd.feed.wake:
 		case <-moved:
 		case <-timer.C:
@@ -182,6 +210,9 @@ func (rd *reader) run(yield func(*Message, error) bool) {
 
 // ended returns why nothing more may be read, if so.
 func (rd *reader) ended() error {
+	if err := rd.room.client.alive(); err != nil {
+		return err
+	}
 	head, _, _ := rd.room.model.current()
 	if _, member := head.Member(rd.room.client.id); !member {
 		return rd.room.notMember()
@@ -222,7 +253,9 @@ func (rd *reader) accept(raw rawFrame, yield func(*Message, error) bool) bool {
 	if err != nil {
 		return rd.refuse(raw, &h, err, yield)
 	}
-	return rd.try(waitingFrame{rawFrame: raw, header: h}, yield)
+	ok := rd.try(waitingFrame{rawFrame: raw, header: h}, yield)
+	rd.startFetch()
+	return ok
 }
 
 // try opens a frame, or has it wait for what it needs.
@@ -235,12 +268,16 @@ func (rd *reader) try(w waitingFrame, yield func(*Message, error) bool) bool {
 		rd.skip(w.rawFrame)
 		return true
 	}
-	if (need.any() && w.tries < fetchTries || rd.waits[key] || rd.stalled) && rd.wait(w, need) {
+	lacks := need.any()
+	if need = need.without(w.had); (need.any() || rd.waits[key] || rd.stalled) && rd.wait(w, need) {
 		rd.view.mu.RUnlock()
 		return true
 	}
 	opened, err := rd.open(w)
 	rd.view.mu.RUnlock()
+	if err != nil && lacks && w.err != nil {
+		err = w.err // why it cannot be opened
+	}
 	switch {
 	case errors.Is(err, frame.ErrDuplicate), err != nil && rd.cursor != nil && rd.cursor.expects(w.streamSeq, err):
 		rd.skip(w.rawFrame)
@@ -269,10 +306,10 @@ func (rd *reader) open(w waitingFrame) (*frame.Opened, error) {
 	return opener.Open(rd.room.id.Token(), w.sender, w.data)
 }
 
-// wait puts a frame aside until what it needs was fetched, and starts the
-// fetch. It is false where there is no room for it.
+// wait puts a frame aside until what it needs was fetched. It is false where
+// there is no room for it.
 func (rd *reader) wait(w waitingFrame, need missing) bool {
-	w.tries++
+	w.need = need
 	if !rd.waiting.Add(w, len(w.data)) {
 		return false
 	}
@@ -281,78 +318,72 @@ func (rd *reader) wait(w waitingFrame, need missing) bool {
 	// What a member is sure to have is fetched in no time, and members then all
 	// read a room in one order. An epoch that nobody has seen may be invented.
 	rd.stalled = rd.stalled || need.key || need.sender
-	if rd.fetched != nil {
-		return true // it is looked at again when that is over
-	}
-	fetched := make(chan error, 1)
-	rd.fetched = fetched
-	pause := time.Duration(0)
-	if need.record {
-		pause = max(0, fetchPause-time.Since(rd.looked))
-		rd.looked = time.Now().Add(pause)
-	}
-	h := w.header
-	rd.room.client.spawn(func() {
-		err := context.Cause(rd.ctx)
-		if pause == 0 || sleep(rd.ctx, pause) {
-			err = rd.room.fetch(rd.ctx, &h, need)
-		}
-		fetched <- err
-	})
+	rd.needs.add(&w.header, need)
 	return true
 }
 
-// fetch gets what a frame needs.
-func (r *Room) fetch(ctx context.Context, h *frame.Header, need missing) error {
-	if need.record {
-		if err := r.syncTo(ctx, h.Epoch); err != nil {
-			return err
-		}
+// startFetch fetches what all frames that wait need, unless a fetch is under
+// way: what came during it may need what it did not look for.
+func (rd *reader) startFetch() {
+	if rd.fetched != nil || rd.waiting.Len() == 0 {
+		return
 	}
-	if need.key {
-		if err := r.openEarlier(ctx, h.Epoch); err != nil {
-			return err
-		}
+	fetched := make(chan error, 1)
+	rd.fetched = fetched
+	rd.covered = rd.waiting.Len()
+	n := rd.needs
+	rd.needs = newNeeds()
+	pause := time.Duration(0)
+	if n.record {
+		pause = max(0, fetchPause-time.Since(rd.looked))
+		rd.looked = time.Now().Add(pause)
 	}
-	if need.sender {
-		if rec := r.model.at(h.Epoch); rec != nil {
-			if m, ok := rec.Member(h.Sender); ok {
-				return r.client.learnSigner(ctx, m.ID, m.CardHash)
+	rd.room.client.spawn(func() {
+		if pause == 0 || sleep(rd.ctx, pause) {
+			fetched <- rd.room.fetch(rd.ctx, n)
+		} else {
+			fetched <- rd.ctx.Err()
+		}
+	})
+}
+
+// fetch gets what frames need, as far as it can be had.
+func (r *Room) fetch(ctx context.Context, n needs) error {
+	var errs []error
+	if n.record {
+		errs = append(errs, r.syncTo(ctx, n.epoch))
+	}
+	for e := range n.keys {
+		errs = append(errs, r.openEarlier(ctx, e))
+	}
+	for sender, e := range n.senders {
+		if rec := r.model.at(e); rec != nil {
+			if m, ok := rec.Member(sender); ok {
+				errs = append(errs, r.client.learnSigner(ctx, m.ID, m.CardHash))
 			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // retry looks again at the frames that waited. Where the servers could not be
-// reached they go on waiting; any other failure is told.
+// reached they go on waiting.
 func (rd *reader) retry(err error, yield func(*Message, error) bool) bool {
 	rd.fetched = nil
 	clear(rd.waits)
-	rd.held, rd.stalled = 0, false
-	frames := rd.waiting.Take()
+	rd.held, rd.stalled, rd.needs = 0, false, newNeeds()
 	code := bus.CodeOf(err)
 	unreached := code == bus.CodeUnavailable || code == bus.CodeTimeout || code == bus.CodeRateLimited
-	if err != nil && !unreached && rd.ctx.Err() == nil && !yield(nil, &FrameError{
-		Room: rd.room.id, Sender: frames[0].header.Sender, Session: frames[0].header.Session,
-		Seq: frames[0].header.Seq, StreamSeq: frames[0].streamSeq, Err: err,
-	}) {
-		return false
-	}
-	for i, w := range frames {
-		switch {
-		case unreached:
-			w.tries--
-		case err != nil && i == 0:
-			rd.skip(w.rawFrame) // told already
-			continue
-		case err != nil:
-			w.tries = fetchTries
+	for i, w := range rd.waiting.Take() {
+		if i < rd.covered && !unreached {
+			w.had = missing{w.had.record || w.need.record, w.had.key || w.need.key, w.had.sender || w.need.sender}
+			w.err = err
 		}
 		if !rd.try(w, yield) {
 			return false
 		}
 	}
+	rd.startFetch()
 	return true
 }
 

@@ -20,7 +20,13 @@ import (
 	"github.com/enmanuel/unibus/lib/identity"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if config := os.Getenv(childNode); config != "" {
+		runNode(config)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // world is a node and the people on its bus.
 type world struct {
@@ -271,4 +277,15 @@ func (in *inbox) failure(target error) error {
 		return found != nil
 	})
 	return found
+}
+
+func nowSecond() time.Time { return time.Now().Truncate(time.Second).Add(-time.Minute) }
+
+func malloryIdentity(t *testing.T) *identity.Identity {
+	t.Helper()
+	id, err := identity.Generate(rand.Reader)
+	if err != nil {
+		t.Error(err)
+	}
+	return id
 }
