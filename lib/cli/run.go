@@ -64,7 +64,10 @@ func (p Program) Main() int {
 	defer signal.Stop(pipe)
 
 	end := make(chan os.Signal, 1)
-	signal.Notify(end, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(end, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGINT) { // shells ignore it for the jobs that scripts put in the background
+		signal.Notify(end, syscall.SIGINT)
+	}
 	defer signal.Stop(end)
 	go func() {
 		select {

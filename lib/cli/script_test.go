@@ -29,6 +29,12 @@ func toyProcess() Program {
 				c.Note("putting things away")
 				return c.Err()
 			}),
+			command("stubborn", func(c *Call) error {
+				c.Note("waiting")
+				<-c.Done()
+				c.Note("not now")
+				select {}
+			}),
 			command("flood", func(c *Call) error {
 				for c.Err() == nil {
 					c.Printf("a line\n")
