@@ -85,6 +85,7 @@ type feed struct {
 	held    frameQueue
 	dropped uint64 // place of the last frame that was dropped
 	end     uint64 // place up to which a reader that stops at the end reads
+	breaks  int    // how often a live room's frames may have been missed
 	err     error  // why nothing more comes
 	wake    chan struct{}
 }
@@ -245,6 +246,21 @@ func (f *feed) offerLive(raw rawFrame) {
 	if f.err == nil && f.queue.add(raw) {
 		f.signal()
 	}
+}
+
+// broke takes in that frames of a live room may have been missed.
+func (f *feed) broke() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.breaks++
+	f.signal()
+}
+
+// broken returns how often broke was called.
+func (f *feed) broken() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.breaks
 }
 
 // stop ends the feed: the reader gets what is queued and then err.

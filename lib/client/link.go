@@ -156,6 +156,7 @@ func (l *link) reconnected(nc *nats.Conn) {
 	c.follower.reconnected()
 	for _, r := range c.loaded() {
 		r.pub.answer(answer{kind: answerReconnect})
+		r.live.reconnected()
 	}
 	c.spawn(c.checkRooms)
 }

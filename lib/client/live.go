@@ -134,6 +134,15 @@ func (h *liveHub) refused(err error) {
 	})
 }
 
+// reconnected takes in that there was no connection for a while.
+func (h *liveHub) reconnected() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, f := range h.feeds {
+		f.broke()
+	}
+}
+
 func (h *liveHub) receive(msg *nats.Msg) {
 	room, sender, persisted, ok := bus.ParseDataSubject(msg.Subject)
 	if !ok || persisted || room != h.room.id.Token() {

@@ -41,6 +41,8 @@ type reader struct {
 	fetched chan error          // answers once while a fetch is under way, else nil
 	covered int                 // frames in waiting whose needs are being fetched
 	looked  time.Time           // when records were last looked for
+	breaks  int                 // of a live room's feed, as far as was looked
+	resumed map[sessionKey]bool // sessions heard since the last break
 
 	release func() // ends the feed
 }
@@ -292,7 +294,31 @@ func (rd *reader) try(w waitingFrame, yield func(*Message, error) bool) bool {
 	if rd.cursor != nil && rd.cursor.found(&w.header) {
 		return rd.hand([]frame.Delivery{{Frame: opened, Late: true}}, yield)
 	}
-	return rd.hand(rd.order.Push(opened, time.Now()), yield)
+	ready := rd.order.Push(opened, time.Now())
+	if rd.missed(key) {
+		ready = append(ready, rd.order.Flush()...)
+	}
+	return rd.hand(ready, yield)
+}
+
+// missed reports whether what is missing of a live room's session before the
+// frame that has just come is sure not to come any more: the connection was away
+// since the session was last heard.
+func (rd *reader) missed(key sessionKey) bool {
+	if rd.persisted {
+		return false
+	}
+	if n := rd.feed.broken(); n != rd.breaks {
+		rd.breaks, rd.resumed = n, map[sessionKey]bool{}
+	}
+	if rd.breaks == 0 || rd.resumed[key] {
+		return false
+	}
+	if len(rd.resumed) >= bus.WindowHeights {
+		clear(rd.resumed)
+	}
+	rd.resumed[key] = true
+	return true
 }
 
 // open opens a frame under the model's read lock. A frame that was given up in

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -100,7 +101,8 @@ func TestLiveRoomGoesOnAfterARestart(t *testing.T) {
 	in.bodies(1)
 	w.stop()
 	w.start()
-	// Bob may come back later than alice, and what is sent before is lost to him.
+	// Bob may come back later than alice. What is sent before is lost to him, and
+	// he is told so at once: it is not waited for.
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -109,12 +111,47 @@ func TestLiveRoomGoesOnAfterARestart(t *testing.T) {
 		n := len(in.msgs)
 		in.mu.Unlock()
 		if n > 1 {
-			return
+			break
 		}
-		if i == 200 {
+		if i == 150 {
 			t.Fatal("bob hears nothing any more")
 		}
 		<-tick.C
+	}
+}
+
+// Alice goes on while bob is away, so that he misses some of a live room.
+func TestLiveRoomTellsWhatWasMissed(t *testing.T) {
+	w := newWorld(t)
+	alice := w.user("alice")
+	bob := w.watched(w.addUser("bob"), nil)
+	policy := bus.DefaultPolicy()
+	policy.Flags &^= bus.FlagPersist
+	r, err := alice.CreateRoom(w.ctx(), "live", client.RoomOptions{Policy: &policy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := w.read(w.invite(r, bob.Client)[0], client.Now)
+	publish(t, w, r, "before")
+	in.bodies(1)
+	bob.data.set(func(d delivery) []delivery { return nil })
+	publish(t, w, r, "missed", "missed too")
+	bob.data.cut()
+	bob.data.set(nil)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for begun := time.Now(); time.Since(begun) < 8*time.Second; <-tick.C {
+		publish(t, w, r, "after")
+		in.mu.Lock()
+		n := len(in.msgs)
+		in.mu.Unlock()
+		if n > 1 {
+			break
+		}
+	}
+	var gap *client.GapError
+	if !errors.As(in.failure(bus.ErrGap), &gap) || gap.From != 1 || gap.To < 2 || gap.Sender != alice.ID() {
+		t.Errorf("gap %+v", gap)
 	}
 }
 
