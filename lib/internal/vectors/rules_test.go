@@ -107,24 +107,18 @@ func TestIdentityFilesAreRefused(t *testing.T) {
 func TestChangedBytesAreRefused(t *testing.T) {
 	identity, room := readVectors(t, identityFile), readVectors(t, roomFile)
 	frames, e := readFrames(t)
-	of := func(vs map[string]*vector, name string) []byte {
-		if vs[name] == nil {
-			t.Fatalf("there is no vector %q", name)
-		}
-		return vs[name].bytes(t)
-	}
 	frame := unhex(t, "frame", frames.Frames[0].Frame)
 	rd := e.reader(&must[*Frame](t)(ParseFrame(frame)).Header, frames.Frames[0].Header.Flags)
-	genesis := must[*Record](t)(ParseRecord(of(room, "genesis")))
+	genesis := must[*Record](t)(ParseRecord(room["genesis"].bytes(t)))
 	for _, tt := range []struct {
 		what  string
 		bytes []byte
 		parse func([]byte) error
 	}{
-		{"card", of(identity, "card"), func(b []byte) error { _, err := ParseCard(b); return err }},
-		{"directory entry", of(identity, "directory entry"), func(b []byte) error { _, err := ParseEntry(b); return err }},
-		{"record", of(room, "successor"), func(b []byte) error { _, err := ParseRecord(b); return err }},
-		{"members", of(room, "genesis: members"), func(b []byte) error { _, err := genesis.CheckMembers(b); return err }},
+		{"card", identity["card"].bytes(t), func(b []byte) error { _, err := ParseCard(b); return err }},
+		{"directory entry", identity["directory entry"].bytes(t), func(b []byte) error { _, err := ParseEntry(b); return err }},
+		{"record", room["successor"].bytes(t), func(b []byte) error { _, err := ParseRecord(b); return err }},
+		{"members", room["genesis: members"].bytes(t), func(b []byte) error { _, err := genesis.CheckMembers(b); return err }},
 		{"frame", frame, func(b []byte) error { _, err := rd.Open(b); return err }},
 	} {
 		if err := tt.parse(tt.bytes); err != nil {
@@ -148,7 +142,7 @@ func TestSealedKeysOpenForNobodyElse(t *testing.T) {
 	rec := must[*Record](t)(ParseRecord(room["genesis"].bytes(t)))
 	list := must[[]Member](t)(rec.CheckMembers(room["genesis: members"].bytes(t)))
 	v := room["genesis: key sealed to alice"]
-	seed, sealed := v.input(t, "kem_seed"), v.bytes(t)
+	sealed, seed := v.bytes(t), v.input(t, "kem_seed")
 	m := list[0]
 
 	other := m
