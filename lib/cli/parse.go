@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"errors"
-	"fmt"
 	"reflect"
 	"regexp"
 	"slices"
@@ -352,91 +350,4 @@ func kindOf(f Flag) string {
 		return "a number"
 	}
 	return "text"
-}
-
-// closest returns the candidate a word was probably meant to be, or "".
-func closest(word string, candidates []string) string {
-	best, bestDistance := "", 3
-	for _, c := range candidates {
-		d := distance(word, c)
-		if len(word) >= 3 && strings.HasPrefix(c, word) {
-			d = 1
-		}
-		if d < bestDistance && d < len(c) {
-			best, bestDistance = c, d
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, delete, replace or swap with their
-// neighbour to make a into b (restricted Damerau-Levenshtein).
-func distance(a, b string) int {
-	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(row[j-1]+1, last[j]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
-}
-
-// argsShape is how many arguments a command takes.
-type argsShape struct {
-	names []string // of the arguments that are needed
-	max   int      // -1 is any number
-}
-
-var argWord = regexp.MustCompile(`^(\[)?([A-Z][A-Z0-9_|-]*)(\.\.\.)?(\])?$`)
-
-var errArgsUsage = errors.New(`want words such as "ROOM", "[FILE]" or "FILE..."`)
-
-// parseArgsUsage reads the ArgsUsage of a command: capital words in order,
-// optional ones in brackets, "..." behind a last one that may be repeated. A
-// word "--" is for the reader's eye only.
-func parseArgsUsage(usage string) (argsShape, error) {
-	var shape argsShape
-	optional := false
-	for word := range strings.FieldsSeq(usage) {
-		if word == "--" {
-			continue
-		}
-		m := argWord.FindStringSubmatch(word)
-		if m == nil || (m[1] == "") != (m[4] == "") || shape.max < 0 || (optional && m[1] == "") {
-			return shape, fmt.Errorf("read arguments %q: at %q: %w", usage, word, errArgsUsage)
-		}
-		if m[1] == "" {
-			shape.names = append(shape.names, m[2])
-		} else {
-			optional = true
-		}
-		shape.max++
-		if m[3] != "" {
-			shape.max = -1
-		}
-	}
-	return shape, nil
-}
-
-func (s argsShape) check(args []string) error {
-	switch {
-	case len(args) < len(s.names):
-		return Usagef("missing %s", strings.Join(s.names[len(args):], " "))
-	case s.max >= 0 && len(args) > s.max:
-		return Usagef("unexpected argument %q", args[s.max])
-	}
-	return nil
 }

@@ -142,16 +142,16 @@ func TestLongWorkShowsProgressOnATerminal(t *testing.T) {
 			return nil
 		}).Run(t.Context(), w.Env)
 	}()
-	text := ""
+	text, told := "", false
 	for buf := make([]byte, 4096); !strings.Contains(text, "a note meanwhile"); {
 		n, err := master.Read(buf)
 		if err != nil {
 			t.Fatal(err)
 		}
 		text += string(buf[:n])
-		if shown != nil && strings.Contains(text, "sending ") && strings.Contains(text, "4 / 10") {
+		if !told && strings.Contains(text, "sending ") && strings.Contains(text, "4 / 10") {
 			close(shown)
-			shown = nil
+			told = true
 		}
 	}
 	close(noted)

@@ -21,6 +21,9 @@
 //	status N COMMAND ARG...   run, expecting exactly the exit status N
 //	mode 0600 FILE...         check permission bits
 //	jsonlines stdout|stderr|FILE   each line must be a JSON object with "v":1
+//
+// and the condition [race], which holds under the race detector, where
+// passphrases take tens of times longer.
 package clitest
 
 import (
@@ -83,7 +86,13 @@ func Run(t *testing.T, p Params) {
 			}
 			return nil
 		},
-		Cmds:                cmds,
+		Cmds: cmds,
+		Condition: func(cond string) (bool, error) {
+			if cond != "race" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			return raceDetector, nil
+		},
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
