@@ -317,3 +317,126 @@ func TestReadersMayNotWrite(t *testing.T) {
 	publish(t, w, rb, "now I may")
 	in.bodies(2)
 }
+
+func TestDemotedMemberKeepsWhatItSaid(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.user("alice"), w.user("bob")
+	r, theirs := w.room(alice, "team", bob)
+	publish(t, w, theirs[0], "said")
+	if err := r.Invite(w.ctx(), bob.ID().String(), bus.RoleReader); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := theirs[0].Publish(w.ctx(), []byte("more")); !errors.Is(err, bus.ErrForbidden) {
+		t.Errorf("reader publishes: %v", err)
+	}
+	publish(t, w, r, "last")
+	if diff := cmp.Diff([]string{"said", "last"}, w.read(theirs[0], client.Start).bodies(2)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// More rooms are read from the past at once than there are catch-ups, several
+// in one shard, one of them by two readers.
+func TestManyRoomsFromTheStartAtOnce(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.user("alice"), w.user("bob")
+	const rooms, each = 12, 20
+	var inboxes []*inbox
+	var mine, theirs []*client.Room
+	for i := range rooms {
+		r, rs := w.room(alice, bus.RoomName(fmt.Sprint("room", i)), bob)
+		mine, theirs = append(mine, r), append(theirs, rs[0])
+		for n := range each / 2 {
+			publish(t, w, r, fmt.Sprint(n))
+		}
+	}
+	for _, r := range append(theirs, theirs[0]) {
+		inboxes = append(inboxes, w.read(r, client.Start))
+	}
+	var want []string
+	for n := range each {
+		want = append(want, fmt.Sprint(n))
+		if n >= each/2 {
+			for _, r := range mine {
+				publish(t, w, r, fmt.Sprint(n))
+			}
+		}
+	}
+	for i, in := range inboxes {
+		if diff := cmp.Diff(want, in.bodies(each)); diff != "" {
+			t.Errorf("room %d: %s", i, diff)
+		}
+	}
+}
+
+// A reader that takes its time gets everything, and holds up nobody.
+func TestSlowReaderLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.user("alice"), w.user("bob")
+	r, theirs := w.room(alice, "busy", bob)
+	ctx, cancel := context.WithCancel(w.ctx())
+	defer cancel()
+	slow := theirs[0].Messages(ctx, client.Now)
+	quick := w.read(theirs[0], client.Now)
+	const n = 1100
+	for i := range n {
+		publish(t, w, r, fmt.Sprint(i))
+	}
+	quick.bodies(n)
+	i := 0
+	for m, err := range slow {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(m.Body) != fmt.Sprint(i) {
+			t.Fatalf("message %d is %q", i, m.Body)
+		}
+		if i++; i == n {
+			break
+		}
+	}
+	if i != n {
+		t.Errorf("read %d of %d", i, n)
+	}
+}
+
+func TestIteratorIsUsedOnce(t *testing.T) {
+	w := newWorld(t)
+	alice := w.user("alice")
+	r, _ := w.room(alice, "log")
+	seq := r.Messages(w.ctx(), client.Stored)
+	for _, err := range seq {
+		t.Errorf("first use: %v", err)
+	}
+	n := 0
+	for _, err := range seq {
+		if !errors.Is(err, bus.ErrUsage) {
+			t.Errorf("second use: %v", err)
+		}
+		n++
+	}
+	if n != 1 {
+		t.Errorf("%d errors", n)
+	}
+}
+
+func TestNothingWorksAfterClose(t *testing.T) {
+	w := newWorld(t)
+	alice := w.user("alice")
+	r, _ := w.room(alice, "log")
+	in := w.read(r, client.Now)
+	w.close(alice)
+	in.failure(bus.ErrClosed)
+	if _, err := r.Publish(w.ctx(), []byte("x")); !errors.Is(err, bus.ErrClosed) {
+		t.Errorf("publish: %v", err)
+	}
+	if _, err := alice.Room(w.ctx(), r.ID().String()); !errors.Is(err, bus.ErrClosed) {
+		t.Errorf("room: %v", err)
+	}
+	if err := w.read(r, client.Now).failure(bus.ErrClosed); err == nil {
+		t.Error("read after close")
+	}
+	if err := alice.Err(); !errors.Is(err, bus.ErrClosed) {
+		t.Errorf("err: %v", err)
+	}
+}

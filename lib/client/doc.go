@@ -7,16 +7,18 @@
 // changes its membership ([Room.Invite], [Room.Remove], [Room.Rotate]). The
 // examples run against a node in the same process and are the shortest way in.
 //
-//   - config.go, dial.go: [Config] and connecting.
-//   - rooms.go, chain.go, members.go: rooms, their verified chains of records,
-//     and new records.
-//   - publish.go, flight.go, ack.go: batching, what is on its way, and answers.
-//   - messages.go, reader.go: [Room.Messages], its order and its events.
-//   - tail.go, catchup.go, pull.go: how persisted rooms are followed and read
-//     from the past. live.go: rooms that are not stored.
+//   - config.go, dial.go, link.go: [Config] and connecting. control.go: requests.
+//   - rooms.go, chain.go, model.go: rooms and their verified chains of records.
+//     members.go, notices.go: new records, and who hears of them.
+//   - publish.go, batch.go, publisher.go, flight.go, ack.go: messages on their
+//     way out, from a queue into frames to the answers for those.
+//   - messages.go, reader.go, missing.go: [Room.Messages], order, and waiting for
+//     records and keys.
+//   - feed.go, follow.go, catchup.go, pull.go: the frames of persisted rooms.
+//     live.go: those of rooms that are not stored.
 //   - cursor.go: [Cursor], a place in a room that survives restarts.
 //   - users.go, resolve.go, cards.go: accounts, handles and cards.
-//   - state.go: what is kept on disk.
+//   - event.go: [Event]. state.go: what is kept on disk.
 //
 // # What it guarantees
 //

@@ -18,6 +18,7 @@ const (
 	EventDenied       EventKind = "denied"       // a server refused a subject or the connection; Err says which
 	EventSecurity     EventKind = "security"     // a server or a member said what cannot be true; Err has the code
 	EventEpoch        EventKind = "epoch"        // a room's next record was accepted; Detail is its epoch
+	EventInvited      EventKind = "invited"      // a server says that there is a room which was not opened here; AcceptRoom finds out
 	EventRemoved      EventKind = "removed"      // the client is no longer a member of the room
 	EventCard         EventKind = "card"         // a card was renewed, or is old; Err is nil or why it was not renewed
 	EventUpkeep       EventKind = "upkeep"       // renewing or rotating a room failed; it is tried again

@@ -156,9 +156,9 @@ func (fs *flights) launch(ctx context.Context, b *batch) {
 func (fs *flights) ready(ctx context.Context) error {
 	r := fs.pub.room
 	head, key, _ := r.model.current()
-	if fs.check(head) != nil {
-		if err := r.sync(ctx); err != nil {
-			return err
+	if err := fs.check(head); err != nil {
+		if syncErr := r.sync(ctx); syncErr != nil {
+			return errors.Join(err, syncErr)
 		}
 		head, key, _ = r.model.current()
 		if err := fs.check(head); err != nil {
@@ -273,24 +273,6 @@ func (fs *flights) expire(now time.Time) {
 		b.sealed()
 		fs.pub.settle(b, Receipt{}, bus.Errorf(bus.CodeUnavailable, "publish: no server was reached within %s; it was not sent", bus.PublishTimeout))
 	}
-}
-
-// overdue takes the batches that waited too long to be sealed.
-func (p *publisher) overdue(now time.Time) []*batch {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := 0
-	for n < len(p.batches) && now.Sub(p.batches[n].since) >= bus.PublishTimeout {
-		n++
-	}
-	if n == 0 {
-		return nil
-	}
-	late := slices.Clone(p.batches[:n])
-	p.batches = slices.Delete(p.batches, 0, n)
-	close(p.space)
-	p.space = make(chan struct{})
-	return late
 }
 
 // due returns when run has to look again if nothing happens before.

@@ -268,3 +268,50 @@ func TestDenialsAreTold(t *testing.T) {
 		t.Errorf("follow: %v", err)
 	}
 }
+
+// Past half of its life a record is renewed by whoever has the authority.
+func TestRecordsAreRenewedAtHalfLife(t *testing.T) {
+	p := newPair(t)
+	r, err := p.alice.CreateRoom(t.Context(), "short", RoomOptions{Life: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.upkeep(t.Context())
+	if r.Epoch() != 0 {
+		t.Errorf("renewed at once")
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for begun := time.Now(); r.Epoch() == 0 && time.Since(begun) < 10*time.Second; <-tick.C {
+		r.upkeep(t.Context())
+	}
+	if r.Epoch() != 1 {
+		t.Errorf("epoch %d", r.Epoch())
+	}
+}
+
+func TestNothingIsSentUnderAnExpiredRecord(t *testing.T) {
+	p := newPair(t)
+	honest := p.alice.config.Now
+	p.alice.config.Now = func() time.Time { return honest().Add(bus.DefaultRecordLife + bus.ClockSkew + time.Hour) }
+	if _, err := p.room.Publish(t.Context(), []byte("x")); !errors.Is(err, bus.ErrExpired) {
+		t.Errorf("publish: %v", err)
+	}
+	p.alice.config.Now = honest
+}
+
+func TestInvitationIsHeard(t *testing.T) {
+	p := newPair(t)
+	r, err := p.alice.CreateRoom(t.Context(), "other", RoomOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Invite(t.Context(), "bob", bus.RoleReader); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if e := p.event(t, EventInvited); e.Room == r.id {
+			break // there is one of the pair's own room too
+		}
+	}
+}

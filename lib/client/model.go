@@ -111,45 +111,6 @@ func (v view) SignPub(id bus.ID) (bus.SignPub, bool) {
 	return bus.SignPub{}, false
 }
 
-// missing is what a frame needs before it can be opened.
-type missing struct {
-	record bool // of its epoch
-	key    bool // of its epoch
-	sender bool // its signing key
-}
-
-func (m missing) any() bool { return m.record || m.key || m.sender }
-
-// without returns what of m is not in had.
-func (m missing) without(had missing) missing {
-	return missing{m.record && !had.record, m.key && !had.key, m.sender && !had.sender}
-}
-
-// missingFor compares a header, of which nothing is proved, with what is known.
-// foreign says that the frame's epoch is closed to this member: it was not in
-// the room then and nobody shared the key. The caller holds the read lock.
-func (v view) missingFor(h *frame.Header, me bus.ID) (need missing, foreign bool) {
-	if v.head == nil || h.Epoch > v.head.Epoch {
-		return missing{record: true}, false
-	}
-	rec := v.chain.At(h.Epoch)
-	if !rec.Role(h.Sender).CanWrite() {
-		return missing{}, false // to be refused, without fetching anything for it
-	}
-	if rec.Policy.Encrypted() {
-		if _, ok := v.chain.Key(h.Epoch); !ok {
-			if v.keyless[h.Epoch] {
-				return missing{}, true
-			}
-			need.key = true
-		}
-	}
-	if _, ok := v.SignPub(h.Sender); !ok {
-		need.sender = true
-	}
-	return need, false
-}
-
 // openEarlier adds the key of an epoch before the head to the chain: by walking
 // back from a later epoch whose key is known or, where no history leads there,
 // from this member's own copy.

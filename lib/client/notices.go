@@ -29,6 +29,9 @@ func (c *Client) hearNotice(msg *nats.Msg) {
 	r, ok := c.rooms[*n.Room]
 	c.mu.Unlock()
 	if !ok {
+		if n.Kind == api.NoticeRoom {
+			c.events.raise(EventInvited, *n.Room, nil, "")
+		}
 		return
 	}
 	if head, _, _ := r.model.current(); head == nil || n.Kind == api.NoticeRoom && head.Epoch >= n.Epoch {

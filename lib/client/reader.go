@@ -11,12 +11,6 @@ import (
 	"github.com/enmanuel/unibus/lib/frame"
 )
 
-const (
-	// fetchPause is the least time between two looks for the record of an epoch
-	// that a frame names: anybody can name epochs that do not exist.
-	fetchPause = 250 * time.Millisecond
-)
-
 // reader is one iteration over a room. Everything it does happens in the
 // goroutine of the loop, but for fetching records, keys and cards.
 type reader struct {
@@ -45,39 +39,6 @@ type reader struct {
 	resumed map[sessionKey]bool // sessions heard since the last break
 
 	release func() // ends the feed
-}
-
-// waitingFrame is a frame that cannot be opened yet.
-type waitingFrame struct {
-	rawFrame
-	header frame.Header
-	need   missing // when it was put aside
-	had    missing // was fetched for it, or cannot be had
-	err    error   // of that fetch
-}
-
-// needs is what several frames need.
-type needs struct {
-	record  bool
-	epoch   bus.Epoch // the latest whose record is needed
-	keys    map[bus.Epoch]bool
-	senders map[bus.ID]bus.Epoch // by an epoch that has the sender as a member
-}
-
-func newNeeds() needs {
-	return needs{keys: map[bus.Epoch]bool{}, senders: map[bus.ID]bus.Epoch{}}
-}
-
-func (n *needs) add(h *frame.Header, need missing) {
-	if need.record {
-		n.record, n.epoch = true, max(n.epoch, h.Epoch)
-	}
-	if need.key {
-		n.keys[h.Epoch] = true
-	}
-	if need.sender {
-		n.senders[h.Sender] = h.Epoch
-	}
 }
 
 // newReader begins to read.
@@ -330,87 +291,6 @@ func (rd *reader) open(w waitingFrame) (*frame.Opened, error) {
 		opener = frame.NewOpener(rd.view, frame.NewWindow(nil), rd.room.client.config.Now)
 	}
 	return opener.Open(rd.room.id.Token(), w.sender, w.data)
-}
-
-// wait puts a frame aside until what it needs was fetched. It is false where
-// there is no room for it.
-func (rd *reader) wait(w waitingFrame, need missing) bool {
-	w.need = need
-	if !rd.waiting.Add(w, len(w.data)) {
-		return false
-	}
-	rd.waits[sessionKey{w.header.Sender, w.header.Session}] = true
-	rd.held += len(w.data)
-	// What a member is sure to have is fetched in no time, and members then all
-	// read a room in one order. An epoch that nobody has seen may be invented.
-	rd.stalled = rd.stalled || need.key || need.sender
-	rd.needs.add(&w.header, need)
-	return true
-}
-
-// startFetch fetches what all frames that wait need, unless a fetch is under
-// way: what came during it may need what it did not look for.
-func (rd *reader) startFetch() {
-	if rd.fetched != nil || rd.waiting.Len() == 0 {
-		return
-	}
-	fetched := make(chan error, 1)
-	rd.fetched = fetched
-	rd.covered = rd.waiting.Len()
-	n := rd.needs
-	rd.needs = newNeeds()
-	pause := time.Duration(0)
-	if n.record {
-		pause = max(0, fetchPause-time.Since(rd.looked))
-		rd.looked = time.Now().Add(pause)
-	}
-	rd.room.client.spawn(func() {
-		if pause == 0 || sleep(rd.ctx, pause) {
-			fetched <- rd.room.fetch(rd.ctx, n)
-		} else {
-			fetched <- rd.ctx.Err()
-		}
-	})
-}
-
-// fetch gets what frames need, as far as it can be had.
-func (r *Room) fetch(ctx context.Context, n needs) error {
-	var errs []error
-	if n.record {
-		errs = append(errs, r.syncTo(ctx, n.epoch))
-	}
-	for e := range n.keys {
-		errs = append(errs, r.openEarlier(ctx, e))
-	}
-	for sender, e := range n.senders {
-		if rec := r.model.at(e); rec != nil {
-			if m, ok := rec.Member(sender); ok {
-				errs = append(errs, r.client.learnSigner(ctx, m.ID, m.CardHash))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// retry looks again at the frames that waited. Where the servers could not be
-// reached they go on waiting.
-func (rd *reader) retry(err error, yield func(*Message, error) bool) bool {
-	rd.fetched = nil
-	clear(rd.waits)
-	rd.held, rd.stalled, rd.needs = 0, false, newNeeds()
-	code := bus.CodeOf(err)
-	unreached := code == bus.CodeUnavailable || code == bus.CodeTimeout || code == bus.CodeRateLimited
-	for i, w := range rd.waiting.Take() {
-		if i < rd.covered && !unreached {
-			w.had = missing{w.had.record || w.need.record, w.had.key || w.need.key, w.had.sender || w.need.sender}
-			w.err = err
-		}
-		if !rd.try(w, yield) {
-			return false
-		}
-	}
-	rd.startFetch()
-	return true
 }
 
 // refuse tells that a frame failed a check.

@@ -59,7 +59,7 @@ func (c *Client) Resolve(ctx context.Context, handle bus.Handle) (Peer, error) {
 		old, known := pins.Handles[handle]
 		switch {
 		case !known:
-		case entry.Seq != 0 && entry.Seq < old.EntrySeq:
+		case !entry.ID.IsZero() && entry.Seq < old.EntrySeq:
 			return bus.Errorf(bus.CodeRollback, "resolve %s: the server shows entry %d of the directory after entry %d was seen", handle, entry.Seq, old.EntrySeq)
 		case old.ID == info.ID:
 			next.EntrySeq = max(entry.Seq, old.EntrySeq)
@@ -81,7 +81,7 @@ func (c *Client) Resolve(ctx context.Context, handle bus.Handle) (Peer, error) {
 		c.log.Warn("client", "handle", string(handle), "moved_to", info.ID.String())
 	}
 	c.names.Store(info.ID, handle)
-	return Peer{Handle: handle, ID: info.ID, SignPub: info.SignPub, Status: info.Status, Signed: entry.Seq != 0}, nil
+	return Peer{Handle: handle, ID: info.ID, SignPub: info.SignPub, Status: info.Status, Signed: !entry.ID.IsZero()}, nil
 }
 
 // checkHandle verifies what a server says about a handle against itself and,

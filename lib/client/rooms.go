@@ -176,7 +176,8 @@ func (c *Client) Room(ctx context.Context, nameOrID string) (*Room, error) {
 
 // Rooms returns the rooms that the client is a member of, those it was invited
 // to and has not accepted too, in ascending order of their ids. A room that
-// fails verification is in the list with its Err.
+// fails verification is in the list with its Err. From then on the client keeps
+// all of them up to date, and renews and rotates those where it has authority.
 func (c *Client) Rooms(ctx context.Context) ([]RoomInfo, error) {
 	var list api.RoomList
 	if err := c.control.call(ctx, http.MethodGet, api.RoomsPath(), nil, &list); err != nil {
