@@ -1,25 +1,55 @@
 package tooltest
 
 import (
+	"context"
 	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/clitest"
+	contextcmd "github.com/enmanuel/unibus/tools/context"
 	initcmd "github.com/enmanuel/unibus/tools/init"
+	"github.com/enmanuel/unibus/tools/pub"
+	"github.com/enmanuel/unibus/tools/room"
+	"github.com/enmanuel/unibus/tools/sub"
+	"github.com/enmanuel/unibus/tools/usermgr"
 )
 
 // commands are the commands under test, as the dispatcher has them.
 func commands() []*cli.Command {
 	return []*cli.Command{
+		contextcmd.Command(),
 		initcmd.Command(),
+		usermgr.Command(),
+		room.Command(),
+		pub.Command(),
+		sub.Command(),
 	}
+}
+
+// program is a dispatcher of the commands under test.
+func program() cli.Program {
+	return cli.Program{Root: &cli.Command{Name: "unibus", Usage: "the commands under test", Subcommands: commands()}}
+}
+
+// later runs a command with a clock that is $LATER ahead, which is at most as
+// much as servers put up with.
+func later() int {
+	env := cli.System()
+	ahead, err := time.ParseDuration(env.Getenv("LATER"))
+	if err != nil {
+		panic(err)
+	}
+	env.Now = func() time.Time { return time.Now().Add(ahead) }
+	return program().Run(context.Background(), env)
 }
 
 func TestMain(m *testing.M) {
 	mains := map[string]func() int{
-		"unibus": func() int {
-			return cli.Program{Root: &cli.Command{Name: "unibus", Usage: "the commands under test", Subcommands: commands()}}.Main()
-		},
+		"unibus":       func() int { return program().Main() },
+		"unibus-later": later,
 	}
 	for i, cmd := range commands() {
 		mains["unibus-"+cmd.Name] = func() int { return cli.Main(commands()[i]) }
@@ -27,4 +57,23 @@ func TestMain(m *testing.M) {
 	clitest.Main(m, mains)
 }
 
-func TestScripts(t *testing.T) { clitest.Run(t, clitest.Params{}) }
+func TestScripts(t *testing.T) {
+	d := &daemon{dir: t.TempDir()}
+	clitest.Run(t, clitest.Params{
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("STORE", storeURL(env.WorkDir+"/data"))
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"bus":     cmdBus,
+			"node":    cmdNode,
+			"user":    cmdUser,
+			"capture": cmdCapture,
+			"waitfor": cmdWaitFor,
+			"make":    cmdMake,
+
+			"unibusd":   d.cmd,
+			"freeports": cmdFreePorts,
+		},
+	})
+}

@@ -1,0 +1,238 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/cli/connect"
+	"github.com/enmanuel/unibus/lib/client"
+	"github.com/enmanuel/unibus/lib/identity"
+)
+
+// with runs f with a connected client and closes it.
+func with(c *cli.Call, f func(ctx context.Context, cl *client.Client) error) (err error) {
+	ctx := c.Context
+	cl, err := connect.Dial(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, connect.Close(cl)) }()
+	return f(ctx, cl)
+}
+
+// withRoom is with and the room of the first argument.
+func withRoom(c *cli.Call, f func(ctx context.Context, cl *client.Client, r *client.Room) error) error {
+	return with(c, func(ctx context.Context, cl *client.Client) error {
+		r, err := cl.Room(ctx, strings.TrimPrefix(c.Arg(0), idPrefix))
+		if errors.Is(err, bus.ErrNotFound) {
+			return cli.WithHint(err, "unibus room ls; a room you are invited to needs: unibus room accept ID")
+		}
+		if err != nil {
+			return err
+		}
+		return f(ctx, cl, r)
+	})
+}
+
+// idPrefix marks an id, of a room or of somebody.
+const idPrefix = "id:"
+
+// head is what commands that make or change a room print with --json.
+type head struct {
+	Room  bus.RoomID   `json:"room"`
+	Name  bus.RoomName `json:"name"`
+	Epoch bus.Epoch    `json:"epoch"`
+}
+
+func headOf(r *client.Room) head { return head{Room: r.ID(), Name: r.Name(), Epoch: r.Epoch()} }
+
+func create(c *cli.Call) error {
+	name, err := bus.ParseRoomName(c.Arg(0))
+	if err != nil {
+		return cli.BadArg("NAME", err)
+	}
+	policy, err := readPolicy(c)
+	if err != nil {
+		return err
+	}
+	life := c.Duration(flagLife)
+	if life < time.Second || life > bus.MaxRecordLife || life%time.Second != 0 {
+		return cli.Usagef("--%s %s: want whole seconds, at most %s", flagLife, life, bus.MaxRecordLife)
+	}
+	return with(c, func(ctx context.Context, cl *client.Client) error {
+		r, err := cl.CreateRoom(ctx, name, client.RoomOptions{Policy: &policy, Life: life})
+		if err != nil {
+			return fmt.Errorf("create room %s: %w", name, err)
+		}
+		c.Note("created room %s: %s", name, describePolicy(policy))
+		if c.WantsJSON() {
+			return c.JSON(headOf(r))
+		}
+		c.Printf("%s\n", r.ID())
+		return nil
+	})
+}
+
+func accept(c *cli.Call) error {
+	id, err := bus.ParseRoomID(strings.TrimPrefix(c.Arg(0), idPrefix))
+	if err != nil {
+		return cli.BadArg("ID", err)
+	}
+	return with(c, func(ctx context.Context, cl *client.Client) error {
+		r, err := cl.AcceptRoom(ctx, id)
+		if err != nil {
+			return fmt.Errorf("accept room %s: %w", id, err)
+		}
+		c.Note("accepted room %s, as its %s", r.Name(), r.Role())
+		if c.WantsJSON() {
+			return c.JSON(headOf(r))
+		}
+		c.Printf("%s\n", r.Name())
+		return nil
+	})
+}
+
+// person is somebody as the command line names them.
+type person struct {
+	id      bus.ID
+	handle  bus.Handle // "" if they were named by id or key
+	signed  bool       // the root of the bus vouches for the handle
+	revoked bool       // as far as the server says; not known for an id or key
+}
+
+func (p person) String() string {
+	if p.handle != "" {
+		return fmt.Sprintf("%s (%s)", p.handle, p.id.Fingerprint())
+	}
+	return p.id.String()
+}
+
+// find reads an id, a key or a handle.
+func find(ctx context.Context, cl *client.Client, text string) (person, error) {
+	if rest, ok := strings.CutPrefix(text, idPrefix); ok {
+		id, err := bus.ParseID(rest)
+		if err != nil {
+			return person{}, cli.BadArg("WHO", err)
+		}
+		return person{id: id}, nil
+	}
+	if id, err := bus.ParseID(text); err == nil {
+		return person{id: id}, nil
+	}
+	if key, err := bus.ParseSignPub(text); err == nil {
+		return person{id: identity.IDOf(key)}, nil
+	}
+	handle, err := bus.ParseHandle(text)
+	if err != nil {
+		return person{}, cli.Usagef("WHO: %.80q is no handle, id or key", text)
+	}
+	peer, err := cl.Resolve(ctx, handle)
+	if err != nil {
+		return person{}, fmt.Errorf("find %s: %w", handle, err)
+	}
+	return person{id: peer.ID, handle: handle, signed: peer.Signed, revoked: peer.Status == bus.UserRevoked}, nil
+}
+
+func invite(c *cli.Call) error {
+	role, err := bus.ParseRole(c.String(flagRole))
+	if err != nil {
+		return cli.BadArg("--"+flagRole, err)
+	}
+	return withRoom(c, func(ctx context.Context, cl *client.Client, r *client.Room) error {
+		p, err := find(ctx, cl, c.Arg(1))
+		if err != nil {
+			return err
+		}
+		if p.revoked {
+			return bus.Errorf(bus.CodeRevoked, "invite %s: the account was revoked", p)
+		}
+		if p.handle != "" && !p.signed {
+			c.Note("the handle %s is the server's word, pinned now; their fingerprint should be %s", p.handle, p.id.Fingerprint())
+		}
+		before := r.Epoch()
+		if err := r.Invite(ctx, p.id.String(), role); err != nil {
+			return fmt.Errorf("invite %s: %w", p, err)
+		}
+		if r.Epoch() == before {
+			c.Note("%s is %s of %s already; nothing was changed", p, role, r.Name())
+		} else {
+			c.Note("%s is now %s of %s; they run: unibus room accept %s", p, role, r.Name(), argument(r.ID()))
+		}
+		return printHead(c, r)
+	})
+}
+
+// argument writes a room's id so that no command takes it for a flag.
+func argument(id bus.RoomID) string {
+	text := id.String()
+	if strings.HasPrefix(text, "-") {
+		return idPrefix + text
+	}
+	return text
+}
+
+func remove(c *cli.Call) error {
+	return withRoom(c, func(ctx context.Context, cl *client.Client, r *client.Room) error {
+		if err := r.Refresh(ctx); err != nil {
+			return err
+		}
+		members := map[bus.ID]client.Member{}
+		for _, m := range r.Members() {
+			members[m.ID] = m
+		}
+		var ids, names []string
+		for _, who := range c.Args().Slice()[1:] {
+			p, err := findMember(ctx, cl, members, who)
+			if err != nil {
+				return err
+			}
+			if _, ok := members[p.id]; !ok {
+				return cli.WithHint(bus.Errorf(bus.CodeNotFound, "remove %s: no member of %s", p, r.Name()), "unibus room show %s", argument(r.ID()))
+			}
+			ids, names = append(ids, p.id.String()), append(names, p.String())
+		}
+		work := c.Progress("reading the room", 0)
+		err := r.Remove(ctx, ids...)
+		work.Close()
+		if err != nil {
+			return fmt.Errorf("remove %s: %w", strings.Join(names, ", "), err)
+		}
+		c.Note("removed %s from %s", strings.Join(names, ", "), r.Name())
+		return printHead(c, r)
+	})
+}
+
+// findMember is find, but takes the handle of a member from the room: somebody
+// whose account was revoked must still be removed.
+func findMember(ctx context.Context, cl *client.Client, members map[bus.ID]client.Member, who string) (person, error) {
+	for _, m := range members {
+		if m.Handle != "" && string(m.Handle) == who {
+			return person{id: m.ID, handle: m.Handle}, nil
+		}
+	}
+	return find(ctx, cl, who)
+}
+
+func rotate(c *cli.Call) error {
+	return withRoom(c, func(ctx context.Context, _ *client.Client, r *client.Room) error {
+		if err := r.Rotate(ctx); err != nil {
+			return fmt.Errorf("rotate: %w", err)
+		}
+		c.Note("%s has a new key", r.Name())
+		return printHead(c, r)
+	})
+}
+
+// printHead tells which epoch a change led to.
+func printHead(c *cli.Call, r *client.Room) error {
+	if c.WantsJSON() {
+		return c.JSON(headOf(r))
+	}
+	c.Printf("epoch %d\n", r.Epoch())
+	return nil
+}

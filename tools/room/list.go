@@ -1,0 +1,144 @@
+package room
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/client"
+)
+
+// listed is a room in the list, as --json prints it.
+type listed struct {
+	Room     bus.RoomID   `json:"room"`
+	Name     bus.RoomName `json:"name"` // "" if it could not be verified
+	Role     string       `json:"role"`
+	Epoch    bus.Epoch    `json:"epoch"`
+	Persist  bool         `json:"persist"`
+	Accepted bool         `json:"accepted"`
+	Error    string       `json:"error,omitempty"`
+	Code     bus.Code     `json:"code,omitempty"`
+}
+
+func list(c *cli.Call) error {
+	return with(c, func(ctx context.Context, cl *client.Client) error {
+		infos, err := cl.Rooms(ctx)
+		if err != nil {
+			return fmt.Errorf("list rooms: %w", err)
+		}
+		slices.SortFunc(infos, func(a, b client.RoomInfo) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), bytes.Compare(a.ID[:], b.ID[:]))
+		})
+		rooms := make([]listed, len(infos))
+		var failed []error
+		for i, r := range infos {
+			rooms[i] = listed{Room: r.ID, Name: r.Name, Role: r.Role.String(), Epoch: r.Epoch, Persist: r.Persisted, Accepted: r.Accepted}
+			if r.Err != nil {
+				rooms[i].Error, rooms[i].Code = r.Err.Error(), bus.CodeOf(r.Err)
+				failed = append(failed, fmt.Errorf("room %s: %w", r.ID, r.Err))
+			}
+		}
+		if err := printList(c, rooms); err != nil {
+			return err
+		}
+		return cli.WithExit(errors.Join(failed...), cli.ExitPartial)
+	})
+}
+
+func printList(c *cli.Call, rooms []listed) error {
+	if c.WantsJSON() {
+		return c.JSON(struct {
+			Rooms []listed `json:"rooms"`
+		}{rooms})
+	}
+	rows := make([][]string, len(rooms))
+	for i, r := range rooms {
+		kind, state := "live", "invited"
+		if r.Persist {
+			kind = "stored"
+		}
+		if r.Accepted {
+			state = "accepted"
+		}
+		if r.Code != "" {
+			state = string(r.Code)
+		}
+		rows[i] = []string{string(r.Name), r.Room.String(), r.Role, strconv.FormatUint(uint64(r.Epoch), 10), kind, state}
+	}
+	c.Table([]string{"name", "room", "role", "epoch", "kind", "state"}, rows)
+	return nil
+}
+
+// member is a member of a room, as --json prints it.
+type member struct {
+	ID          bus.ID     `json:"id"`
+	Handle      bus.Handle `json:"handle,omitempty"` // as pinned here
+	Fingerprint string     `json:"fingerprint"`
+	Role        string     `json:"role"`
+}
+
+// shown is a room in full, as --json prints it.
+type shown struct {
+	head
+	Hash     bus.RecordHash `json:"hash"`
+	Role     string         `json:"role"` // of this identity
+	Policy   policyJSON     `json:"policy"`
+	Created  time.Time      `json:"created"` // of the newest record
+	NotAfter time.Time      `json:"not_after"`
+	Members  []member       `json:"members"`
+}
+
+func show(c *cli.Call) error {
+	return withRoom(c, func(ctx context.Context, cl *client.Client, r *client.Room) error {
+		records, err := r.Log(ctx)
+		if err != nil {
+			return err
+		}
+		last := records[len(records)-1]
+		s := shown{
+			head: headOf(r), Hash: last.Hash(), Role: r.Role().String(), Policy: policyOf(last.Policy),
+			Created: last.Created.UTC(), NotAfter: last.NotAfter.UTC(), Members: []member{},
+		}
+		for _, m := range r.Members() {
+			s.Members = append(s.Members, member{ID: m.ID, Handle: m.Handle, Fingerprint: m.ID.Fingerprint(), Role: m.Role.String()})
+		}
+		if err := last.CheckTime(c.Env.Now()); err != nil {
+			c.Warn("%s; an admin renews it: unibus room rotate %s", err, argument(r.ID()))
+		}
+		if c.WantsJSON() {
+			return c.JSON(s)
+		}
+		for _, line := range [][2]string{
+			{"name", string(s.Name)},
+			{"room", s.Room.String()},
+			{"epoch", strconv.FormatUint(uint64(s.Epoch), 10)},
+			{"record", s.Hash.String()},
+			{"created", stamp(s.Created)},
+			{"expires", stamp(s.NotAfter)},
+			{"policy", describePolicy(last.Policy)},
+			{"your role", s.Role},
+		} {
+			c.Printf("%-10s %s\n", line[0], line[1])
+		}
+		c.Printf("\n")
+		rows := make([][]string, len(s.Members))
+		for i, m := range s.Members {
+			name := cmp.Or(string(m.Handle), "-")
+			if m.ID == cl.ID() {
+				name = you
+			}
+			rows[i] = []string{name, m.Role, m.Fingerprint, m.ID.String()}
+		}
+		c.Table([]string{"member", "role", "fingerprint", "id"}, rows)
+		return nil
+	})
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

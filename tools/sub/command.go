@@ -1,0 +1,100 @@
+package sub
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/cli/connect"
+	"github.com/enmanuel/unibus/lib/client"
+)
+
+const (
+	flagFrom  = "from"
+	flagCount = "count"
+	flagIdle  = "idle"
+)
+
+const description = `Writes the body of each message to standard output, followed by a newline unless
+the message has the header "unibus-eol: none", so that what "unibus pub" was
+given comes out byte for byte. On a terminal, characters that could drive it are
+escaped.
+
+Messages of one sender's session come in the order they were sent. Ones that are
+missing are reported on standard error, and so is what failed a check, of which
+nothing is put out. With --json each message is an object on a line: body is
+base64url without padding, text the same where it is UTF-8; so are the values of
+headers.
+
+ROOM is the name of a room that was made or accepted here, or the id of any room
+of yours; an id that begins with a dash is written id:ID.
+
+Exit status: 0 ended by Ctrl-C, SIGTERM, --count, --idle or the end of what is
+stored; 1 failed; 2 wrong usage; 3 messages are missing; 4 denied, or removed
+from the room; 5 the bus cannot be reached.`
+
+// origins are the places reading can begin at.
+var origins = map[string]client.Origin{
+	"now":    client.Now,
+	"start":  client.Start,
+	"stored": client.Stored,
+}
+
+// Command returns the command sub.
+func Command() *cli.Command {
+	return &cli.Command{
+		Name:        "sub",
+		Usage:       "print what is sent to a room",
+		ArgsUsage:   "ROOM",
+		Description: description,
+		UsageText: `unibus sub lobby
+unibus sub lobby --from stored > lobby.txt
+unibus sub lobby --json --count 10 | jq .text`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: flagFrom, Value: "now", Usage: "begin at `PLACE`: now; start, the first message there is; or stored, which is start and ends after what is stored"},
+			&cli.Int64Flag{Name: flagCount, Aliases: []string{"n"}, DefaultText: "no limit", Usage: "end after `N` messages"},
+			&cli.DurationFlag{Name: flagIdle, DefaultText: "never", Usage: "end when nothing came for this `TIME`"},
+		},
+		Action: cli.Action(run),
+	}
+}
+
+func run(c *cli.Call) (err error) {
+	from, ok := origins[c.String(flagFrom)]
+	if !ok {
+		return cli.Usagef("--%s %q: want now, start or stored", flagFrom, c.String(flagFrom))
+	}
+	o := options{count: c.Int64(flagCount), idle: c.Duration(flagIdle)}
+	switch {
+	case o.count < 0 || o.count == 0 && c.Source(flagCount) != "default":
+		return cli.Usagef("--%s %d: want at least 1", flagCount, o.count)
+	case o.idle < 0 || o.idle == 0 && c.Source(flagIdle) != "default":
+		return cli.Usagef("--%s %s: want more than 0", flagIdle, o.idle)
+	}
+	cl, err := connect.Dial(c.Context, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, connect.Close(cl)) }()
+	r, err := openRoom(c.Context, cl, c.Arg(0))
+	if err != nil {
+		return err
+	}
+	// Ends the iteration in every case, also if it is not used up.
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel()
+	messages := r.Messages(ctx, from)
+	c.Note("reading %s from %s", r.Name(), c.String(flagFrom))
+	return read(ctx, messages, newOutput(c), c.Warn, o)
+}
+
+// openRoom finds the room that an argument names.
+func openRoom(ctx context.Context, cl *client.Client, arg string) (*client.Room, error) {
+	r, err := cl.Room(ctx, strings.TrimPrefix(arg, "id:"))
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil, cli.WithHint(err, "unibus room ls; a room you are invited to needs: unibus room accept ID")
+	}
+	return r, err
+}

@@ -1,0 +1,150 @@
+package usermgr
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/cli"
+)
+
+// changed is what a command that changed an account prints with --json.
+type changed struct {
+	User    api.User `json:"user"`
+	Reached *reach   `json:"reached,omitempty"` // left out where it could not be found out
+}
+
+func add(c *cli.Call) error {
+	handle, err := bus.ParseHandle(c.Arg(0))
+	if err != nil {
+		return cli.BadArg("HANDLE", err)
+	}
+	role, err := bus.ParseUserRole(c.String(flagRole))
+	if err != nil {
+		return cli.BadArg("--"+flagRole, err)
+	}
+	text := c.Arg(1)
+	if text == "-" {
+		if text, err = firstLine(c.Env.Stdin); err != nil {
+			return err
+		}
+	}
+	key, err := bus.ParseSignPub(text)
+	if err != nil {
+		return cli.BadArg("SIGN_PUB", err)
+	}
+	return with(c, func(ctx context.Context, d door) error {
+		u, err := d.Add(ctx, api.AddUser{SignPub: key, Handle: handle, Role: role})
+		if errors.Is(err, bus.ErrExists) {
+			return cli.WithHint(fmt.Errorf("add %s: %w", handle, err), "unibus usermgr list")
+		}
+		if err != nil {
+			return fmt.Errorf("add %s: %w", handle, err)
+		}
+		return report(ctx, c, d, "added", u)
+	})
+}
+
+// firstLine reads a key that somebody pipes in.
+func firstLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, 4<<10)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", fmt.Errorf("read standard input: %w", err)
+	}
+	return strings.TrimSpace(line), nil
+}
+
+func revoke(c *cli.Call) error {
+	who := c.Arg(0)
+	return with(c, func(ctx context.Context, d door) error {
+		users, err := d.Users(ctx)
+		if err != nil {
+			return fmt.Errorf("look up %s: %w", who, err)
+		}
+		u, err := find(users, who)
+		if err != nil {
+			return err
+		}
+		if u.Status == bus.UserRevoked {
+			c.Note("%s was revoked already, %s", u.Handle, stamp(u.RevokedAt))
+		} else if err := c.Confirm("revoke %s (%s) for good?", u.Handle, u.ID.Fingerprint()); err != nil {
+			return err
+		}
+		// Once more where it was done already: an earlier answer may have been
+		// that of a node that had not heard of it.
+		if u, err = d.Revoke(ctx, u.SignPub); err != nil {
+			return fmt.Errorf("revoke %s: %w", who, err)
+		}
+		return report(ctx, c, d, "revoked", u)
+	})
+}
+
+// find returns the account of a handle or key. A handle is never given again,
+// so there is at most one.
+func find(users []api.User, who string) (api.User, error) {
+	i := slices.IndexFunc(users, func(u api.User) bool {
+		return string(u.Handle) == who || strings.EqualFold(u.SignPub.String(), who)
+	})
+	if i < 0 {
+		return api.User{}, cli.WithHint(bus.Errorf(bus.CodeNotFound, "find account %q: there is none", who), "unibus usermgr list")
+	}
+	return users[i], nil
+}
+
+// report tells what was done and how far it reached.
+func report(ctx context.Context, c *cli.Call, d door, did string, u api.User) error {
+	out := changed{User: u}
+	reached, err := d.Reach(ctx)
+	if err != nil {
+		c.Warn("it was %s; how far that reached is not known: %s", did, err)
+	} else {
+		out.Reached = &reached
+	}
+	if c.WantsJSON() {
+		return c.JSON(out)
+	}
+	c.Printf("%s %s (%s) %s\n", did, u.Handle, u.Role, u.SignPub)
+	if out.Reached != nil {
+		c.Note("%s", reached)
+	}
+	return nil
+}
+
+func list(c *cli.Call) error {
+	return with(c, func(ctx context.Context, d door) error {
+		users, err := d.Users(ctx)
+		if err != nil {
+			return fmt.Errorf("list accounts: %w", err)
+		}
+		slices.SortFunc(users, func(a, b api.User) int {
+			return cmp.Or(cmp.Compare(a.Handle, b.Handle), bytes.Compare(a.SignPub[:], b.SignPub[:]))
+		})
+		if c.WantsJSON() {
+			return c.JSON(struct {
+				Users []api.User `json:"users"`
+			}{append([]api.User{}, users...)})
+		}
+		rows := make([][]string, len(users))
+		for i, u := range users {
+			rows[i] = []string{string(u.Handle), string(u.Role), string(u.Status), u.SignPub.String(), u.ID.Fingerprint(), stamp(&u.CreatedAt)}
+		}
+		c.Table([]string{"handle", "role", "status", "sign_pub", "fingerprint", "created"}, rows)
+		return nil
+	})
+}
+
+func stamp(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}

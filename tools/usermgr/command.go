@@ -1,0 +1,129 @@
+package usermgr
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/cli"
+)
+
+const (
+	flagSocket = "socket"
+	flagStore  = "store"
+	flagRole   = "role"
+)
+
+const exitStatus = `
+Exit status: 0 done; 1 failed, also when the account exists or there is none;
+2 wrong usage; 3 nobody can tell whether it was done; 4 denied; 5 the node
+cannot be reached or cannot serve.`
+
+const description = `Adds, lists and revokes the accounts of a bus, in one of three ways:
+
+  --socket PATH    through the local socket of a running node, as root or as the
+                   node's own user; for the first accounts and on servers
+  (neither)        through the control plane of the context, signed by its
+                   identity, which must be an administrator of the bus
+  --store URL      in the store of a node that is stopped: sqlite:///path
+
+An account that exists is left as it is. Nobody is deleted: revoking marks the
+account, cuts its connections and lets no new ones in.
+` + exitStatus
+
+// Command returns the command usermgr.
+func Command() *cli.Command {
+	return &cli.Command{
+		Name:        "usermgr",
+		Usage:       "add, list and revoke the accounts of a bus",
+		Description: description,
+		UsageText: `unibus usermgr list
+unibus usermgr --socket /var/lib/unibus/control.sock add alice SIGN_PUB --role admin
+unibus usermgr --store sqlite:///var/lib/unibus/unibus.db list --json`,
+		Flags: []cli.Flag{
+			&cli.PathFlag{Name: flagSocket, Usage: "go through the local socket `PATH` of a node", EnvVars: []string{"UNIBUS_SOCKET"}},
+			&cli.StringFlag{Name: flagStore, Usage: "go into the store `URL` of a stopped node"},
+		},
+		Subcommands: []*cli.Command{
+			{
+				Name:      "add",
+				Usage:     "add an account",
+				ArgsUsage: "HANDLE SIGN_PUB",
+				Description: `Adds an account: HANDLE is its name on the bus, SIGN_PUB the 64 hexadecimal
+characters of the public key that its owner's keygen showed, or - to read them
+from standard input. A handle or key that exists is an error and changes
+nothing. Prints how far the write reached.
+` + exitStatus,
+				UsageText: `unibus usermgr add alice 5f3a…e2
+ssh laptop cat alice.pub | unibus usermgr add alice - --role admin`,
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: flagRole, Value: string(bus.UserMember), Usage: "`ROLE` on the bus, member or admin; it says nothing about rooms"},
+				},
+				Action: cli.Action(add),
+			},
+			{
+				Name:        "list",
+				Aliases:     []string{"ls"},
+				Usage:       "list all accounts",
+				Description: "Lists all accounts, revoked ones too, sorted by handle.\n" + exitStatus,
+				Action:      cli.Action(list),
+			},
+			{
+				Name:      "revoke",
+				Usage:     "end an account",
+				ArgsUsage: "WHO",
+				Description: `Ends the account WHO, a handle or a key of 64 hexadecimal characters. It cannot
+be undone: somebody who is to come back is added with a new identity. Rooms keep
+a revoked member on their lists until an admin of the room removes it.
+` + exitStatus,
+				Action: cli.Action(revoke),
+			},
+		},
+	}
+}
+
+// door is a way to the accounts of a bus.
+type door interface {
+	// Add makes an account. One that exists is [bus.CodeExists].
+	Add(ctx context.Context, u api.AddUser) (api.User, error)
+	// Users returns all accounts.
+	Users(ctx context.Context) ([]api.User, error)
+	// Revoke ends an account. [bus.CodeNotFound] if there is none.
+	Revoke(ctx context.Context, key bus.SignPub) (api.User, error)
+	// Reach tells how far the writes before it got.
+	Reach(ctx context.Context) (reach, error)
+	Close() error
+}
+
+// open opens the door that the flags choose.
+func open(c *cli.Call) (door, error) {
+	socket, store := c.Path(flagSocket), c.String(flagStore)
+	switch {
+	case store != "" && c.Source(flagSocket) == "flag":
+		return nil, cli.Usagef("--%s and --%s are two ways to do the same; give one", flagSocket, flagStore)
+	case store != "":
+		return openStore(c, store)
+	case socket != "" && c.Source("url") == "flag" && c.Source(flagSocket) == "flag":
+		return nil, cli.Usagef("--%s and --url are two ways to do the same; give one", flagSocket)
+	case socket != "" && c.Source("url") != "flag":
+		return openSocket(socket), nil
+	}
+	return openRemote(c)
+}
+
+// with runs f with the door that the flags choose, bounded by --timeout.
+func with(c *cli.Call, f func(ctx context.Context, d door) error) (err error) {
+	d, err := open(c)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := d.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("close: %w", closeErr)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
+	defer cancel()
+	return f(ctx, d)
+}

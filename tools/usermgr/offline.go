@@ -1,0 +1,71 @@
+package usermgr
+
+import (
+	"context"
+	"errors"
+
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/directory"
+	"github.com/enmanuel/unibus/lib/store/sqlite"
+)
+
+// storeDoor goes into the store of a node that is stopped, by the same rules
+// as a running one.
+type storeDoor struct {
+	store *sqlite.Store
+	dir   *directory.Directory
+}
+
+func openStore(c *cli.Call, url string) (door, error) {
+	path, err := sqlite.ParseURL(url)
+	if err != nil {
+		return nil, cli.BadArg("--"+flagStore, err)
+	}
+	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
+	defer cancel()
+	s, err := sqlite.Open(ctx, path, sqlite.Options{MustExist: true, Now: c.Env.Now})
+	if errors.Is(err, bus.ErrUnavailable) {
+		err = cli.WithHint(err, "stop the node, or ask it while it runs: --%s PATH", flagSocket)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// Accounts are kept the same way on every bus, so which one this is does
+	// not matter here.
+	return &storeDoor{store: s, dir: directory.New(s, bus.BusID{}, c.Env.Now)}, nil
+}
+
+func (s *storeDoor) Close() error { return s.store.Close() }
+
+func (s *storeDoor) Add(ctx context.Context, u api.AddUser) (api.User, error) {
+	added, err := s.dir.AddUser(ctx, u.SignPub, u.Handle, u.Role)
+	return userOf(added), err
+}
+
+func (s *storeDoor) Users(ctx context.Context) ([]api.User, error) {
+	users, err := s.dir.Users(ctx)
+	all := make([]api.User, len(users))
+	for i, u := range users {
+		all[i] = userOf(u)
+	}
+	return all, err
+}
+
+func (s *storeDoor) Revoke(ctx context.Context, key bus.SignPub) (api.User, error) {
+	u, err := s.dir.RevokeUser(ctx, key)
+	return userOf(u), err
+}
+
+func (s *storeDoor) Reach(context.Context) (reach, error) {
+	return reach{Store: sqlite.Scheme, Offline: true, Replicas: 1}, nil
+}
+
+func userOf(u directory.User) api.User {
+	out := api.User{SignPub: u.SignPub, ID: u.ID, Handle: u.Handle, Role: u.Role, Status: u.Status, CreatedAt: u.CreatedAt}
+	if !u.RevokedAt.IsZero() {
+		out.RevokedAt = &u.RevokedAt
+	}
+	return out
+}
