@@ -118,6 +118,9 @@ func (d *Directory) storeCard(ctx context.Context, c *identity.Card) error {
 // [bus.CodeNotFound] where there is none.
 func (d *Directory) Card(ctx context.Context, id bus.ID) (*identity.Card, error) {
 	entry, err := d.store.Get(ctx, store.Control, latestCardKey(id))
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil, bus.Errorf(bus.CodeNotFound, "read latest card: %s has published none yet", id)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read latest card of %s: %w", id, err)
 	}

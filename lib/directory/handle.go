@@ -46,6 +46,9 @@ func (d *Directory) owner(ctx context.Context, h bus.Handle) (User, error) {
 		return User{}, err
 	}
 	entry, err := d.store.Get(ctx, store.Control, handleKey(h))
+	if errors.Is(err, bus.ErrNotFound) {
+		return User{}, bus.Errorf(bus.CodeNotFound, "nobody has the handle")
+	}
 	if err != nil {
 		return User{}, err
 	}

@@ -199,6 +199,9 @@ func (d *Directory) BootstrapAdmin(ctx context.Context, sign bus.SignPub, handle
 // [bus.CodeNotFound] where there is none.
 func (d *Directory) User(ctx context.Context, sign bus.SignPub) (User, error) {
 	entry, err := d.store.Get(ctx, store.Control, userKey(sign))
+	if errors.Is(err, bus.ErrNotFound) {
+		return User{}, bus.Errorf(bus.CodeNotFound, "read user: nobody has the key %s", sign)
+	}
 	if err != nil {
 		return User{}, fmt.Errorf("read user %s: %w", sign, err)
 	}
