@@ -119,7 +119,7 @@ func (k *control) call(ctx context.Context, method, path string, in, out any) er
 		switch {
 		case !worthRetrying(err):
 		case ctx.Err() != nil:
-			err = bus.Errorf(bus.CodeTimeout, "%w (last attempt: %v)", ctx.Err(), err)
+			err = bus.Errorf(bus.CodeUnavailable, "no node answered in time: %w (last attempt: %v)", ctx.Err(), err)
 		case bus.CodeOf(err) == bus.CodeInternal:
 			err = bus.Errorf(bus.CodeUnavailable, "no node can serve: %w", err)
 		}
