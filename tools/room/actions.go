@@ -155,7 +155,13 @@ func invite(c *cli.Call) error {
 			c.Note("the handle %s is the server's word, pinned now; their fingerprint should be %s", p.handle, p.id.Fingerprint())
 		}
 		before := r.Epoch()
-		if err := r.Invite(ctx, p.id.String(), role); err != nil {
+		err = r.Invite(ctx, p.id.String(), role)
+		if errors.Is(err, bus.ErrNotFound) {
+			// Whoever has published no card has no key to seal the room's to.
+			return cli.WithHint(bus.Errorf(bus.CodeNotFound, "invite %s: they have not signed in yet: %w", p, err),
+				"have them run: unibus context validate")
+		}
+		if err != nil {
 			return fmt.Errorf("invite %s: %w", p, err)
 		}
 		if r.Epoch() == before {
