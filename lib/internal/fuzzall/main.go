@@ -1,8 +1,9 @@
-// Command fuzzall runs every fuzz target of the module, one after the other,
-// each for the same time: `go run ./lib/internal/fuzzall -time 20s`. The go
-// command fuzzes one target of one package a call; this finds them all, so that
-// a new parser's target needs no list to be added to. It stops at the first
-// failure with the go command's own output, and fails when it finds no target.
+// Command fuzzall runs every fuzz target of the module for the same time each:
+// `go run ./lib/internal/fuzzall -time 20s`. The go command fuzzes one target of
+// one package a call; this finds them all, so that a new parser's target needs
+// no list to be added to, and gives each a core of its own. A failure stops
+// what has not begun and is printed with the go command's own output; finding no
+// target is a failure too.
 package main
 
 import (
@@ -14,24 +15,28 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 type target struct{ pkg, name string }
 
 func main() {
 	each := flag.Duration("time", 20*time.Second, "how long to fuzz each target")
+	jobs := flag.Int("jobs", runtime.NumCPU(), "how many targets to fuzz at once")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *each); err != nil {
+	if err := run(ctx, *each, *jobs); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, each time.Duration) error {
+func run(ctx context.Context, each time.Duration, jobs int) error {
 	targets, err := list(ctx)
 	if err != nil {
 		return err
@@ -39,15 +44,39 @@ func run(ctx context.Context, each time.Duration) error {
 	if len(targets) == 0 {
 		return fmt.Errorf("list fuzz targets: found none")
 	}
-	for i, t := range targets {
-		fmt.Printf("fuzz %d/%d %s %s for %s\n", i+1, len(targets), t.pkg, t.name, each)
-		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), t.pkg)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("fuzz %s in %s: %w", t.name, t.pkg, err)
+	fmt.Printf("%d targets, %s each, %d at once\n", len(targets), each, jobs)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(jobs)
+	for _, t := range targets {
+		group.Go(func() error { return fuzz(ctx, t, each) })
+	}
+	return group.Wait()
+}
+
+// fuzz runs one target and prints one line, or everything if it failed.
+func fuzz(ctx context.Context, t target, each time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$",
+		"-fuzztime", each.String(), "-parallel", "1", t.pkg)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("fuzz %s in %s: %w\n%s", t.name, t.pkg, err, out)
+	}
+	fmt.Printf("ok %s %s: %s\n", t.pkg, t.name, lastProgress(out))
+	return nil
+}
+
+// lastProgress returns what the go command counted last.
+func lastProgress(out []byte) string {
+	last := "no figures"
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+		if _, figures, ok := strings.Cut(lines.Text(), "elapsed: "); ok {
+			last = figures
 		}
 	}
-	return nil
+	return last
 }
 
 // list asks the go command for the targets: it prints a package's targets
