@@ -93,8 +93,8 @@ func maybeDone(err error) bool {
 // reply into out, which may be nil. Requests that no node could serve are sent
 // again, with a new signature, until ctx or the time for a call ends; all that
 // the control plane takes may be sent twice. What a server refuses is returned
-// at once. Errors have the server's code, [bus.CodeUnavailable] or, where ctx
-// ended, [bus.CodeTimeout].
+// at once. Errors have the server's code, or [bus.CodeUnavailable], which wraps
+// ctx's error where that ended.
 func (k *control) call(ctx context.Context, method, path string, in, out any) error {
 	var body []byte
 	if in != nil {

@@ -62,8 +62,8 @@ type Client struct {
 // the identity, signs in, and returns when a node has accepted the connection;
 // while none can it tries again until ctx ends. Errors: [bus.CodeUsage] for the
 // configuration, [bus.CodeForbidden], [bus.CodeUnauthenticated] or
-// [bus.CodeRevoked] for somebody who is no active user, [bus.CodeUnavailable] or
-// [bus.CodeTimeout] where no node answered.
+// [bus.CodeRevoked] for somebody who is no active user, [bus.CodeUnavailable]
+// where no node answered.
 func Dial(ctx context.Context, config Config) (*Client, error) {
 	config, err := config.withDefaults()
 	if err != nil {

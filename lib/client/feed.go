@@ -10,6 +10,8 @@ const (
 	// feedFrames and feedBytes bound the frames that wait for a reader.
 	feedFrames = 1024
 	feedBytes  = 8 << 20
+	// liveBytes bounds those of a live room, which cannot be fetched again.
+	liveBytes = 64 << 20
 )
 
 // rawFrame is a frame as it came, with nothing checked.
@@ -30,9 +32,13 @@ func (q *frameQueue) add(f rawFrame) bool {
 	if len(q.frames) >= feedFrames || q.bytes+len(f.data) > feedBytes && len(q.frames) > 0 {
 		return false
 	}
+	q.put(f)
+	return true
+}
+
+func (q *frameQueue) put(f rawFrame) {
 	q.frames = append(q.frames, f)
 	q.bytes += len(f.data)
-	return true
 }
 
 func (q *frameQueue) take() (rawFrame, bool) {
@@ -243,7 +249,12 @@ func (f *feed) wants() bool {
 func (f *feed) offerLive(raw rawFrame) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err == nil && f.queue.add(raw) {
+	switch {
+	case f.err != nil:
+	case f.queue.bytes+len(raw.data) > liveBytes:
+		f.breaks++
+	default:
+		f.queue.put(raw)
 		f.signal()
 	}
 }

@@ -156,15 +156,24 @@ func (r *Room) append(ctx context.Context, signed *room.Signed) error {
 	if err != nil && !errors.Is(err, bus.ErrConflict) && !maybeDone(err) {
 		return err
 	}
-	if syncErr := r.sync(ctx); syncErr != nil {
-		return errors.Join(err, syncErr)
+	var rec *room.Record
+	for began := time.Now(); ; {
+		if syncErr := r.sync(ctx); syncErr != nil {
+			return errors.Join(err, syncErr)
+		}
+		rec = r.model.at(signed.Record.Epoch)
+		// Another node than the one that took it may be a little behind.
+		if rec != nil || err != nil || time.Since(began) > grantWait || !sleep(ctx, retryPause) {
+			break
+		}
 	}
-	rec := r.model.at(signed.Record.Epoch)
 	switch {
 	case rec != nil && rec.Hash() == signed.Record.Hash():
 		return nil
-	case err == nil:
+	case rec != nil && err == nil:
 		return bus.Errorf(bus.CodeConflict, "the server took record %d and shows another", signed.Record.Epoch)
+	case err == nil:
+		return bus.Errorf(bus.CodeUnknownOutcome, "the server took record %d and does not show it", signed.Record.Epoch)
 	}
 	return err
 }

@@ -94,14 +94,22 @@ func (c *Client) CreateRoom(ctx context.Context, name bus.RoomName, opts RoomOpt
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.open(ctx, id)
-	if err != nil {
-		return nil, err
-	}
 	if err := c.remember(ctx, id, name); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return c.openOwn(ctx, id)
+}
+
+// openOwn opens a room that was just made. Another node than the one that took
+// it may be a little behind.
+func (c *Client) openOwn(ctx context.Context, id bus.RoomID) (*Room, error) {
+	for began := time.Now(); ; {
+		r, err := c.open(ctx, id)
+		behind := errors.Is(err, bus.ErrNotFound) || errors.Is(err, bus.ErrForbidden) || errors.Is(err, bus.ErrNotMember)
+		if !behind || time.Since(began) > grantWait || !sleep(ctx, retryPause) {
+			return r, err
+		}
+	}
 }
 
 // upload returns a new record as the control plane takes it.
