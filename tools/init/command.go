@@ -54,7 +54,7 @@ unibus init --passphrase --nats-port 5222 --control-port 5280 /srv/bus`,
 			&cli.StringFlag{Name: flagHandle, Value: defaultHandle, Usage: "call the administrator `HANDLE`"},
 			&cli.IntFlag{Name: flagNATSPort, Value: defaultNATSPort, Usage: "messages go through `PORT` of this machine"},
 			&cli.IntFlag{Name: flagControlPort, Value: defaultControlPort, Usage: "the control plane listens on `PORT` of this machine"},
-			&cli.BoolFlag{Name: flagPassphrase, Usage: "lock the root key and the identity with a passphrase"},
+			&cli.BoolFlag{Name: flagPassphrase, Usage: "lock the root key and the identity with a passphrase; implied where one is given"},
 		},
 		Action: cli.Action(run),
 	}
@@ -118,7 +118,7 @@ func readOptions(c *cli.Call) (options, error) {
 	if _, err := contexts.Path(o.name); err != nil {
 		return options{}, cli.BadArg("--"+flagName, err)
 	}
-	if c.Bool(flagPassphrase) {
+	if c.Bool(flagPassphrase) || c.PassphraseGiven() {
 		o.passphrase, err = c.NewPassphrase("the root key and " + string(o.handle))
 		if err == nil && o.passphrase == "" {
 			err = bus.Errorf(bus.CodePassphrase, "read passphrase: it is empty")

@@ -28,7 +28,9 @@ func with(c *cli.Call, f func(ctx context.Context, cl *client.Client) error) (er
 // withRoom is with and the room of the first argument.
 func withRoom(c *cli.Call, f func(ctx context.Context, cl *client.Client, r *client.Room) error) error {
 	return with(c, func(ctx context.Context, cl *client.Client) error {
-		r, err := cl.Room(ctx, strings.TrimPrefix(c.Arg(0), idPrefix))
+		r, err := busy(c, "verifying the room", func() (*client.Room, error) {
+			return cl.Room(ctx, strings.TrimPrefix(c.Arg(0), idPrefix))
+		})
 		if errors.Is(err, bus.ErrNotFound) {
 			return cli.WithHint(err, "unibus room ls; a room you are invited to needs: unibus room accept ID")
 		}
@@ -37,6 +39,28 @@ func withRoom(c *cli.Call, f func(ctx context.Context, cl *client.Client, r *cli
 		}
 		return f(ctx, cl, r)
 	})
+}
+
+// busy runs a part of a command that waits for the bus, showing that it is at
+// work if that takes long.
+func busy[T any](c *cli.Call, label string, f func() (T, error)) (T, error) {
+	work := c.Progress(label, 0)
+	defer work.Close()
+	return f()
+}
+
+// apply is busy for what makes the next record of a room.
+func apply(c *cli.Call, label string, f func() error) error {
+	_, err := busy(c, label, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+// warnOfNamesakes tells that more than one room is called the same here, so that
+// none of them is found by its name any more.
+func warnOfNamesakes(ctx context.Context, c *cli.Call, cl *client.Client, name bus.RoomName) {
+	if _, err := cl.Room(ctx, string(name)); errors.Is(err, bus.ErrAmbiguous) {
+		c.Warn("another room of yours is called %s too; use their ids: unibus room ls", name)
+	}
 }
 
 // idPrefix marks an id, of a room or of somebody.
@@ -65,10 +89,13 @@ func create(c *cli.Call) error {
 		return cli.Usagef("--%s %s: want whole seconds, at most %s", flagLife, life, bus.MaxRecordLife)
 	}
 	return with(c, func(ctx context.Context, cl *client.Client) error {
-		r, err := cl.CreateRoom(ctx, name, client.RoomOptions{Policy: &policy, Life: life})
+		r, err := busy(c, "making the room", func() (*client.Room, error) {
+			return cl.CreateRoom(ctx, name, client.RoomOptions{Policy: &policy, Life: life})
+		})
 		if err != nil {
 			return fmt.Errorf("create room %s: %w", name, err)
 		}
+		warnOfNamesakes(ctx, c, cl, name)
 		c.Note("created room %s: %s", name, describePolicy(policy))
 		if c.WantsJSON() {
 			return c.JSON(headOf(r))
@@ -84,10 +111,11 @@ func accept(c *cli.Call) error {
 		return cli.BadArg("ID", err)
 	}
 	return with(c, func(ctx context.Context, cl *client.Client) error {
-		r, err := cl.AcceptRoom(ctx, id)
+		r, err := busy(c, "verifying the room", func() (*client.Room, error) { return cl.AcceptRoom(ctx, id) })
 		if err != nil {
 			return fmt.Errorf("accept room %s: %w", id, err)
 		}
+		warnOfNamesakes(ctx, c, cl, r.Name())
 		c.Note("accepted room %s, as its %s", r.Name(), r.Role())
 		if c.WantsJSON() {
 			return c.JSON(headOf(r))
@@ -155,7 +183,7 @@ func invite(c *cli.Call) error {
 			c.Note("the handle %s is the server's word, pinned now; their fingerprint should be %s", p.handle, p.id.Fingerprint())
 		}
 		before := r.Epoch()
-		err = r.Invite(ctx, p.id.String(), role)
+		err = apply(c, "inviting", func() error { return r.Invite(ctx, p.id.String(), role) })
 		if errors.Is(err, bus.ErrNotFound) {
 			// Whoever has published no card has no key to seal the room's to.
 			return cli.WithHint(bus.Errorf(bus.CodeNotFound, "invite %s: they have not signed in yet: %w", p, err),
@@ -202,10 +230,7 @@ func remove(c *cli.Call) error {
 			}
 			ids, names = append(ids, p.id.String()), append(names, p.String())
 		}
-		work := c.Progress("reading the room", 0)
-		err := r.Remove(ctx, ids...)
-		work.Close()
-		if err != nil {
+		if err := apply(c, "removing", func() error { return r.Remove(ctx, ids...) }); err != nil {
 			return fmt.Errorf("remove %s: %w", strings.Join(names, ", "), err)
 		}
 		c.Note("removed %s from %s", strings.Join(names, ", "), r.Name())
@@ -226,7 +251,7 @@ func findMember(ctx context.Context, cl *client.Client, members map[bus.ID]clien
 
 func rotate(c *cli.Call) error {
 	return withRoom(c, func(ctx context.Context, _ *client.Client, r *client.Room) error {
-		if err := r.Rotate(ctx); err != nil {
+		if err := apply(c, "rotating", func() error { return r.Rotate(ctx) }); err != nil {
 			return fmt.Errorf("rotate: %w", err)
 		}
 		c.Note("%s has a new key", r.Name())

@@ -134,7 +134,7 @@ type entry struct {
 
 func history(c *cli.Call) error {
 	return withRoom(c, func(ctx context.Context, cl *client.Client, r *client.Room) error {
-		records, err := r.Log(ctx)
+		records, err := busy(c, "reading the room", func() ([]*room.Record, error) { return r.Log(ctx) })
 		if err != nil {
 			return fmt.Errorf("read history: %w", err)
 		}
@@ -156,8 +156,8 @@ func history(c *cli.Call) error {
 		rows := make([][]string, len(entries))
 		for i, e := range entries {
 			what := make([]string, len(e.Changes))
-			for j, change := range e.Changes {
-				what[j] = change.String()
+			for j, done := range e.Changes {
+				what[j] = done.String()
 			}
 			rows[i] = []string{
 				strconv.FormatUint(uint64(e.Epoch), 10), e.Hash.String(), stamp(e.Created),

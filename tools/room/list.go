@@ -13,6 +13,7 @@ import (
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/client"
+	"github.com/enmanuel/unibus/lib/room"
 )
 
 // listed is a room in the list, as --json prints it.
@@ -29,7 +30,7 @@ type listed struct {
 
 func list(c *cli.Call) error {
 	return with(c, func(ctx context.Context, cl *client.Client) error {
-		infos, err := cl.Rooms(ctx)
+		infos, err := busy(c, "verifying rooms", func() ([]client.RoomInfo, error) { return cl.Rooms(ctx) })
 		if err != nil {
 			return fmt.Errorf("list rooms: %w", err)
 		}
@@ -39,7 +40,7 @@ func list(c *cli.Call) error {
 		rooms := make([]listed, len(infos))
 		var failed []error
 		for i, r := range infos {
-			rooms[i] = listed{Room: r.ID, Name: r.Name, Role: r.Role.String(), Epoch: r.Epoch, Persist: r.Persisted, Accepted: r.Accepted}
+			rooms[i] = listed{Room: r.ID, Name: r.Name, Role: roleName(r.Role), Epoch: r.Epoch, Persist: r.Persisted, Accepted: r.Accepted}
 			if r.Err != nil {
 				rooms[i].Error, rooms[i].Code = r.Err.Error(), bus.CodeOf(r.Err)
 				failed = append(failed, fmt.Errorf("room %s: %w", r.ID, r.Err))
@@ -97,13 +98,13 @@ type shown struct {
 
 func show(c *cli.Call) error {
 	return withRoom(c, func(ctx context.Context, cl *client.Client, r *client.Room) error {
-		records, err := r.Log(ctx)
+		records, err := busy(c, "reading the room", func() ([]*room.Record, error) { return r.Log(ctx) })
 		if err != nil {
 			return err
 		}
 		last := records[len(records)-1]
 		s := shown{
-			head: headOf(r), Hash: last.Hash(), Role: r.Role().String(), Policy: policyOf(last.Policy),
+			head: headOf(r), Hash: last.Hash(), Role: roleName(r.Role()), Policy: policyOf(last.Policy),
 			Created: last.Created.UTC(), NotAfter: last.NotAfter.UTC(), Members: []member{},
 		}
 		for _, m := range r.Members() {
@@ -139,6 +140,14 @@ func show(c *cli.Call) error {
 		c.Table([]string{"member", "role", "fingerprint", "id"}, rows)
 		return nil
 	})
+}
+
+// roleName is the name of a role, "none" for who is no member any more.
+func roleName(role bus.Role) string {
+	if !role.Valid() {
+		return "none"
+	}
+	return role.String()
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

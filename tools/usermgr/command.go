@@ -107,12 +107,12 @@ func open(c *cli.Call) (door, error) {
 	case socket != "" && c.Source("url") == "flag" && c.Source(flagSocket) == "flag":
 		return nil, cli.Usagef("--%s and --url are two ways to do the same; give one", flagSocket)
 	case socket != "" && c.Source("url") != "flag":
-		return openSocket(socket), nil
+		return openSocket(c, socket)
 	}
 	return openRemote(c)
 }
 
-// with runs f with the door that the flags choose, bounded by --timeout.
+// with runs f with the door that the flags choose.
 func with(c *cli.Call, f func(ctx context.Context, d door) error) (err error) {
 	d, err := open(c)
 	if err != nil {
@@ -123,7 +123,5 @@ func with(c *cli.Call, f func(ctx context.Context, d door) error) (err error) {
 			err = fmt.Errorf("close: %w", closeErr)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
-	defer cancel()
-	return f(ctx, d)
+	return f(c.Context, d)
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"syscall"
 
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -24,11 +27,38 @@ type socketDoor struct {
 	http *http.Client
 }
 
-func openSocket(path string) *socketDoor {
+// openSocket tries the socket before anything is asked for through it, so that
+// somebody who may not use it hears so, and not that an outcome is unknown.
+func openSocket(c *cli.Call, path string) (door, error) {
 	var d net.Dialer
-	return &socketDoor{path: path, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
-	}}}
+	s := &socketDoor{path: path, http: &http.Client{
+		Timeout: c.Duration("timeout"),
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+		},
+	}}
+	_, err := s.Reach(c.Context)
+	if err == nil {
+		return s, nil
+	}
+	s.http.CloseIdleConnections()
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		// Nodes close the connections of whom they do not let in.
+		return nil, refused(path, errors.New("the node closed the connection"))
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, refused(path, op.Err)
+		}
+		return nil, cli.WithHint(bus.Errorf(bus.CodeUnavailable, "open socket %s: %w", path, op.Err),
+			"start the node, or give its socket: --%s DIR/control.sock", flagSocket)
+	}
+	return nil, fmt.Errorf("open socket %s: %w", path, err)
+}
+
+// refused is what those hear who may not use the socket.
+func refused(path string, reason error) error {
+	return cli.WithHint(bus.Errorf(bus.CodeForbidden, "open socket %s: %w", path, reason), "run it as root or as the user of the node")
 }
 
 func (s *socketDoor) Close() error {
@@ -92,13 +122,6 @@ func (s *socketDoor) call(ctx context.Context, method, path string, in, out any)
 
 // lost says what it means that there is no answer.
 func (s *socketDoor) lost(method string, err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		code, hint := bus.CodeUnavailable, "start the node, or give its socket: --socket DIR/control.sock"
-		if errors.Is(err, fs.ErrPermission) {
-			code, hint = bus.CodeForbidden, "run it as root or as the user of the node"
-		}
-		return cli.WithHint(bus.Errorf(code, "open socket %s: %w", s.path, op.Err), "%s", hint)
-	}
 	code := bus.CodeUnavailable
 	switch {
 	case method != http.MethodGet:

@@ -67,6 +67,8 @@ func Dial(ctx context.Context, c *cli.Call) (*client.Client, error) {
 	}
 	dialing, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
+	work := c.Progress("connecting", 0)
+	defer work.Close()
 	return client.Dial(dialing, said)
 }
 

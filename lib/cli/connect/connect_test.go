@@ -121,7 +121,7 @@ func TestDialSaysWhatIsMissing(t *testing.T) {
 		{"everything", nil, bus.CodeNoContext},
 		{"the bus", []string{"--server", "nats://127.0.0.1:1", "--url", "http://127.0.0.1:1", "--identity", path}, bus.CodeNoContext},
 		{"the identity file", []string{"--server", "nats://127.0.0.1:1", "--url", "http://127.0.0.1:1", "--bus-id=" + id, "--identity", path + ".no"}, bus.CodeNotFound},
-		{"a node", []string{"--server", "nats://127.0.0.1:1", "--url", "http://127.0.0.1:1", "--bus-id=" + id, "--identity", path, "--timeout", "100ms"}, bus.CodeTimeout},
+		{"a node", []string{"--server", "nats://127.0.0.1:1", "--url", "http://127.0.0.1:1", "--bus-id=" + id, "--identity", path, "--timeout", "100ms"}, bus.CodeUnavailable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			call(t, tt.args, nil, func(c *cli.Call) error {
