@@ -441,13 +441,40 @@ func TestMembersAreDeniedBeforeOpen(t *testing.T) {
 	}
 }
 
+type deny struct{}
+
+func (deny) Check(server.ClientAuthentication) bool { return false }
+
+func TestDeniedMembersAreTold(t *testing.T) {
+	b := start(t, testConfig(t))
+	if err := b.Open(deny{}); err != nil {
+		t.Fatal(err)
+	}
+	// What they go on to say must not cut the answer short.
+	text := "CONNECT {}\r\n" + strings.Repeat("PING\r\n", 2000)
+	var talking sync.WaitGroup
+	for range 50 {
+		talking.Go(func() {
+			conn, err := net.Dial("tcp", b.gate.listener.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if said := talk(t, conn, text); !strings.Contains(said, "Authorization Violation") {
+				t.Errorf("the server said %q", said)
+			}
+		})
+	}
+	talking.Wait()
+}
+
 // talk says something over a connection and returns all the server says until
 // it ends the connection.
 func talk(t *testing.T, conn net.Conn, text string) string {
 	t.Helper()
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	var speaking sync.WaitGroup
 	speaking.Go(func() { io.WriteString(conn, text) }) // the server may hang up first

@@ -103,7 +103,8 @@ func (g *gate) handle(conn net.Conn) {
 		g.log.Debug("greeting a member's connection failed", "remote", conn.RemoteAddr(), "error", err)
 		return
 	}
-	g.running.Go(func() {
+	var out sync.WaitGroup
+	out.Go(func() {
 		defer conn.Close() // ends the read below
 		copyOut(member, fromServer)
 	})
@@ -111,6 +112,9 @@ func (g *gate) handle(conn net.Conn) {
 	if err := copyIn(inside, member, f); err != nil {
 		g.log.Warn("member's connection cut", "remote", conn.RemoteAddr(), "error", err)
 	}
+	// The server may have hung up with a word about why, which is to arrive.
+	inside.Close()
+	out.Wait()
 }
 
 // greet passes on the server's first message and, where TLS is on, says so in
