@@ -11,12 +11,14 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/directory"
 	"github.com/enmanuel/unibus/lib/identity"
 )
 
@@ -210,6 +212,38 @@ func TestCutsAConnectionThatSaysConnectAgain(t *testing.T) {
 	if bytes.Contains(rest, []byte("PONG")) || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("after a second CONNECT the server said %q, %v", rest, err)
 	}
+}
+
+// lateView lets something happen between the first look at a user and the next.
+type lateView struct {
+	View
+	happen atomic.Pointer[func()]
+}
+
+func (v *lateView) UserByTransport(key bus.TransportPub) (directory.User, bool) {
+	user, ok := v.View.UserByTransport(key)
+	if f := v.happen.Swap(nil); f != nil {
+		(*f)()
+	}
+	return user, ok
+}
+
+func TestARevocationHandledWhileAConnectionComesInDeniesIt(t *testing.T) {
+	view := new(lateView)
+	w := newWorldWith(t, func(c *Config) {
+		view.View = c.View
+		c.View, c.CheckInterval = view, time.Hour
+	})
+	alice, bob := w.member("alice"), w.member("bob")
+	witness := w.connect(bob)
+	revoke := func() {
+		// Changes are handled in order: when bob is cut, alice is through.
+		w.revoke(alice)
+		w.revoke(bob)
+		witness.wantCut()
+	}
+	view.happen.Store(&revoke)
+	w.denied(alice)
 }
 
 // A connection that comes in while its user is revoked must not survive.

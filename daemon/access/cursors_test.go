@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,7 +56,7 @@ func (c *peer) tail(from uint64, keep bool, rooms ...*chat) api.TailConsumer {
 
 func (c *peer) wantFetched(consumer api.TailConsumer, want string) {
 	c.w.Helper()
-	all, err := c.fetch(consumer.Stream, consumer.Consumer)
+	all, err := c.fetch(consumer.Stream, consumer.Consumer, len(strings.Fields(want)))
 	if got := texts(all); err != nil || got != want {
 		c.w.Errorf("fetched %q, %v, want %q", got, err, want)
 	}
@@ -112,7 +113,7 @@ func TestTailThatIsKeptGoesOnWhereItWas(t *testing.T) {
 	}
 	b.store(rooms[1], "2")
 	b.store(rooms[0], "3")
-	all, err := a.fetch(kept.Stream, kept.Consumer)
+	all, err := a.fetch(kept.Stream, kept.Consumer, 3)
 	w.must(err)
 	// Whether what was stored before its filter comes too is the server's
 	// choice; everything after Last does, and what was not read yet.
@@ -326,7 +327,7 @@ func TestRemovingTakesTheConsumersOfTheRoom(t *testing.T) {
 	w.must(err)
 	t.Cleanup(again.Close)
 	for _, name := range []string{tail.Consumer, past.CatchUp[0].Consumer} {
-		if all, err := again.fetch(tail.Stream, name); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		if all, err := again.fetch(tail.Stream, name, 0); !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			t.Errorf("consumer %s delivered %q, %v", name, texts(all), err)
 		}
 	}
@@ -346,7 +347,26 @@ func TestRemovingWhileAwayTakesTheConsumersToo(t *testing.T) {
 	again, err := w.dial(alice, a.session)
 	w.must(err)
 	t.Cleanup(again.Close)
-	if all, err := again.fetch(tail.Stream, tail.Consumer); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+	if all, err := again.fetch(tail.Stream, tail.Consumer, 0); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("the consumer delivered %q, %v", texts(all), err)
+	}
+}
+
+// Whoever comes in must not depend on the change having been handled already.
+func TestConsumersOfLostRoomsAreGoneBeforeAConnectionIsAdmitted(t *testing.T) {
+	w := newWorldWith(t, func(c *Config) { c.CheckInterval = time.Hour })
+	alice, bob := w.member("alice"), w.member("bob")
+	r := w.persistedRoom(bob, reading(alice))
+	a, b := w.connect(alice), w.connect(bob)
+	tail := a.tail(1, false, r)
+	b.store(r, "lost")
+	a.Close()
+	w.access.stopChanges()
+	r.set()
+	again, err := w.dial(alice, a.session)
+	w.must(err)
+	t.Cleanup(again.Close)
+	if all, err := again.fetch(tail.Stream, tail.Consumer, 0); !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		t.Errorf("the consumer delivered %q, %v", texts(all), err)
 	}
 }

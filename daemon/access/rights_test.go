@@ -199,7 +199,7 @@ func TestClaimingASessionGivesNobodysConsumers(t *testing.T) {
 	owner, err := s.dial(s.bob, session)
 	s.must(err)
 	t.Cleanup(owner.Close)
-	if all, err := owner.fetch(bobs.Stream, bobs.Consumer); err != nil || texts(all) != "secret" {
+	if all, err := owner.fetch(bobs.Stream, bobs.Consumer, 1); err != nil || texts(all) != "secret" {
 		t.Errorf("its owner fetched %q, %v", texts(all), err)
 	}
 }
@@ -269,7 +269,7 @@ func TestNothingIsDoneThroughReplySubjects(t *testing.T) {
 	}
 	s.world.T = t
 	// Only then is the message read, and by its reader.
-	if all, err := c.fetch(tail.Stream, tail.Consumer); err != nil || len(all) != 1 {
+	if all, err := c.fetch(tail.Stream, tail.Consumer, 1); err != nil || len(all) != 1 {
 		t.Errorf("the consumer delivered %q, %v", texts(all), err)
 	}
 }

@@ -51,6 +51,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWith(t, func(*Config) {})
+}
+
+// newWorldWith lets a test change what access stands on.
+func newWorldWith(t *testing.T, change func(*Config)) *world {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	w := &world{T: t, ctx: ctx, clock: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
@@ -68,10 +74,12 @@ func newWorld(t *testing.T) *world {
 	w.broker, err = broker.Start(ctx, broker.Config{Name: "n1", StoreDir: t.TempDir(), Listen: "127.0.0.1:0", Logger: log})
 	w.must(err)
 	t.Cleanup(func() { w.check(w.broker.Shutdown(context.WithoutCancel(ctx))) })
-	w.access, err = New(Config{
+	cfg := Config{
 		View: w.view, Broker: w.broker, Ready: w.ready, Now: w.now,
 		CheckInterval: 20 * time.Millisecond, Logger: log,
-	})
+	}
+	change(&cfg)
+	w.access, err = New(cfg)
 	w.must(err)
 	t.Cleanup(w.access.Close)
 	w.must(w.broker.Open(w.access))
@@ -381,21 +389,29 @@ func (c *peer) store(to *chat, text string) uint64 {
 	return ack.Sequence
 }
 
-// fetch reads what a consumer has now, up to 100 messages.
-func (c *peer) fetch(stream, name string) ([]jetstream.Msg, error) {
+// fetch waits for n messages of a consumer and reads what else it has by then.
+func (c *peer) fetch(stream, name string, n int) ([]jetstream.Msg, error) {
 	cons, err := c.streams().Consumer(c.w.ctx, stream, name)
 	if err != nil {
 		return nil, err
 	}
-	batch, err := cons.FetchNoWait(100)
-	if err != nil {
-		return nil, err
-	}
 	var all []jetstream.Msg
-	for msg := range batch.Messages() {
-		all = append(all, msg)
+	collect := func(batch jetstream.MessageBatch, err error) error {
+		if err != nil {
+			return err
+		}
+		for msg := range batch.Messages() {
+			all = append(all, msg)
+		}
+		return batch.Error()
 	}
-	return all, batch.Error()
+	if n > 0 {
+		err = collect(cons.Fetch(n, jetstream.FetchMaxWait(patience)))
+	}
+	if err == nil {
+		err = collect(cons.FetchNoWait(100))
+	}
+	return all, err
 }
 
 func texts(msgs []jetstream.Msg) string {
