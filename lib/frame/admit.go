@@ -16,6 +16,7 @@ type admission struct {
 	tag    EpochTag
 	pub    bus.SignPub
 	aead   cipher.AEAD // nil where nothing is encrypted
+	live   bool        // the frame has to be of now: it is in no stream that was read in order
 	// cut says that the sender lost the right to write later on, and last is then
 	// the highest seq that still counts.
 	cut  bool
@@ -61,7 +62,10 @@ func (o *Opener) admit(h *Header, head *room.Record, now time.Time) (a *admissio
 	}
 	a, cached := o.admitted[admissionKey{h.stream(), h.Epoch}]
 	if !cached {
-		a = &admission{record: epoch.Record, tag: TagOf(epoch.Record.Hash())}
+		// A room that stopped storing is as live as one that never did: else what
+		// was stored could come again at any time.
+		live := !epoch.Record.Policy.Persisted() || !head.Policy.Persisted()
+		a = &admission{record: epoch.Record, tag: TagOf(epoch.Record.Hash()), live: live}
 	}
 	if h.EpochTag != a.tag {
 		return nil, false, bus.Errorf(bus.CodeFork, "open frame: of a record %x of epoch %d, where %x was accepted", h.EpochTag, h.Epoch, a.tag)
@@ -78,7 +82,7 @@ func (o *Opener) admit(h *Header, head *room.Record, now time.Time) (a *admissio
 	if a.cut && h.Seq > a.last {
 		return nil, false, bus.Errorf(bus.CodeEpochClosed, "open frame: seq %d of %s, whose last in this room is %d", h.Seq, h.Sender, a.last)
 	}
-	if !policy.Persisted() && h.Epoch < head.Epoch && now.Sub(epoch.Closed) > policy.Grace {
+	if a.live && h.Epoch < head.Epoch && now.Sub(epoch.Closed) > policy.Grace {
 		return nil, false, bus.Errorf(bus.CodeEpochClosed, "open frame: epoch %d ended more than %s ago", h.Epoch, policy.Grace)
 	}
 	if !cached {

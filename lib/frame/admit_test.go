@@ -205,3 +205,17 @@ func TestRemovedWriterOfALiveRoomHasTheGraceAtMost(t *testing.T) {
 	w.now = w.now.Add(bus.MaxGrace + time.Second)
 	w.refuseHere(o, w.seal(s, 9), bus.CodeEpochClosed)
 }
+
+// What a room stored must not come again as if it were live, once the room
+// stores no longer: nobody reads it in the order of a stream then.
+func TestFramesOfARoomThatStoppedStoringAreOfNow(t *testing.T) {
+	w := newWorld(t, stored)
+	late, old := w.seal(w.sealer("alice", 0, 1), 0), w.seal(w.sealer("bob", 0, 2), 0)
+	w.policy = live
+	w.next()
+	o := w.opener()
+	w.now = w.now.Add(bus.MaxGrace)
+	w.accept(o, late)
+	w.now = w.now.Add(25 * 24 * time.Hour)
+	w.refuseHere(o, old, bus.CodeEpochClosed)
+}

@@ -60,7 +60,8 @@ func NewOpener(view View, window *Window, now func() time.Time) *Opener {
 // A sender that was removed or demoted after the frame's epoch is bounded by
 // the record that did so: of the sessions it lists, seqs up to the one listed
 // count; others are void. Frames of earlier epochs of live rooms count for the
-// policy's grace after the next record was accepted. Frames of live rooms are
+// policy's grace after the next record was accepted, and so do those of a room
+// that is live now, whatever it was in their epoch. Frames of live rooms are
 // stale after [bus.LiveStale] and must not be more than [bus.ClockSkew] ahead;
 // the time that a stored frame names is its sender's word and not checked.
 //
@@ -140,7 +141,7 @@ func release(a *admission, h *Header, st *Statement, hash bus.FrameHash, before 
 	if err != nil {
 		return nil, err
 	}
-	if !a.record.Policy.Persisted() {
+	if a.live {
 		if now.Sub(sent) > bus.LiveStale {
 			return nil, bus.Errorf(bus.CodeStale, "open frame: sent at %s, more than %s ago", sent, bus.LiveStale)
 		}
