@@ -100,14 +100,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.NATSListen == "" {
 		c.NATSListen = DefaultNATSListen
 	}
-	for _, listen := range []string{c.ControlListen, c.NATSListen} {
-		loopback, err := isLoopback(listen)
-		if err != nil {
-			return c, err
-		}
-		if !loopback && c.TLS == nil {
-			return c, bus.Errorf(bus.CodeUsage, "configure node: %s is beyond loopback and there is no certificate", listen)
-		}
+	loopback, err := onLoopbackOnly(c.ControlListen, c.NATSListen)
+	if err != nil {
+		return c, err
+	}
+	if !loopback && c.TLS == nil {
+		return c, bus.Errorf(bus.CodeUsage, "configure node: %s or %s is beyond loopback and there is no certificate", c.ControlListen, c.NATSListen)
 	}
 	if c.Socket == "" {
 		c.Socket = filepath.Join(c.DataDir, "control.sock")
@@ -127,13 +125,18 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// isLoopback reports whether a listen address can be reached from this machine
-// only. A name is judged by what it says, not by what it resolves to today.
-func isLoopback(listen string) (bool, error) {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return false, bus.Errorf(bus.CodeUsage, "read listen address %q: %w", listen, err)
+// onLoopbackOnly reports whether listen addresses can be reached from this
+// machine only. A name is judged by what it says, not by what it resolves to
+// today.
+func onLoopbackOnly(listens ...string) (bool, error) {
+	for _, listen := range listens {
+		host, _, err := net.SplitHostPort(listen)
+		if err != nil {
+			return false, bus.Errorf(bus.CodeUsage, "read listen address %q: %w", listen, err)
+		}
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return false, nil
+		}
 	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
+	return true, nil
 }

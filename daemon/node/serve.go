@@ -15,7 +15,7 @@ import (
 
 // serveControl opens the control plane for clients and for the local socket.
 func (n *Node) serveControl(context.Context) error {
-	loopback, err := isLoopback(n.cfg.ControlListen)
+	plain, err := onLoopbackOnly(n.cfg.ControlListen, n.cfg.NATSListen)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func (n *Node) serveControl(context.Context) error {
 	server := control.New(control.Config{
 		Directory: n.dir, View: n.view, Cursors: n.access,
 		Ready: n.Ready, Health: n.health, Settle: n.access.Settle,
-		PlainRooms: loopback,
+		PlainRooms: plain,
 		Logger:     log, Now: n.cfg.Now,
 	})
 	local, err := control.ListenLocal(n.cfg.Socket, log)
