@@ -180,7 +180,7 @@ func invite(c *cli.Call) error {
 			return bus.Errorf(bus.CodeRevoked, "invite %s: the account was revoked", p)
 		}
 		if p.handle != "" && !p.signed {
-			c.Note("the handle %s is the server's word, pinned now; their fingerprint should be %s", p.handle, p.id.Fingerprint())
+			c.Note("the handle %s is the server's word, pinned on first use; compare their fingerprint, %s", p.handle, p.id.Fingerprint())
 		}
 		before := r.Epoch()
 		err = apply(c, "inviting", func() error { return r.Invite(ctx, p.id.String(), role) })

@@ -12,18 +12,14 @@ import (
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/connect"
 	"github.com/enmanuel/unibus/lib/client"
+	"github.com/enmanuel/unibus/lib/httpsig"
 )
 
-// remoteDoor goes through the control plane, signed by the identity of the
-// context.
-type remoteDoor struct {
-	client *client.Client
-	urls   []string
-	http   *http.Client // for what is not signed
-}
-
+// openRemote returns the door through the control plane, signed by the identity
+// of the context. Where only the control plane is known, one node of it is
+// asked; otherwise the client of package client, which tries them all.
 func openRemote(c *cli.Call) (door, error) {
-	cfg, err := c.Config(cli.NeedURLs)
+	cfg, err := c.Config(cli.NeedURLs, cli.NeedBusID, cli.NeedIdentity)
 	if err != nil {
 		return nil, err
 	}
@@ -31,12 +27,57 @@ func openRemote(c *cli.Call) (door, error) {
 	if err != nil {
 		return nil, err
 	}
+	plain := &http.Client{
+		Timeout:   cfg.Timeout,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}},
+		// A signature is for one address; whoever redirects is not a node.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if len(cfg.Servers) == 0 {
+		return openSigned(c, cfg, plain)
+	}
 	cl, err := connect.Dial(c.Context, c)
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}
-	return &remoteDoor{client: cl, urls: cfg.URLs, http: &http.Client{Transport: transport}}, nil
+	return &remoteDoor{client: cl, urls: cfg.URLs, http: plain}, nil
+}
+
+// openSigned returns the door through the first node that answers.
+func openSigned(c *cli.Call, cfg cli.Config, plain *http.Client) (door, error) {
+	base, _, err := firstAlive(c.Context, plain, cfg.URLs)
+	if err != nil {
+		return nil, err
+	}
+	id, err := connect.Identity(c, cfg)
+	if err != nil {
+		return nil, err
+	}
+	signer := id.Transport(cfg.BusID)
+	return &httpDoor{base: base, name: base, http: plain, sign: func(req *http.Request, body []byte) error {
+		return httpsig.Sign(req, body, signer, c.Env.Now(), c.Env.Rand)
+	}}, nil
+}
+
+// firstAlive returns the first of several nodes that answers, and what it says.
+func firstAlive(ctx context.Context, plain *http.Client, urls []string) (base string, said reach, err error) {
+	var errs []error
+	for _, u := range urls {
+		base := strings.TrimSuffix(u, "/")
+		said, err := measure(ctx, plain, base)
+		if err == nil {
+			return base, said, nil
+		}
+		errs = append(errs, err)
+	}
+	return "", reach{}, errors.Join(errs...)
+}
+
+// remoteDoor goes through a connected client.
+type remoteDoor struct {
+	client *client.Client
+	urls   []string
+	http   *http.Client // for what is not signed
 }
 
 func (r *remoteDoor) Close() error {
@@ -54,15 +95,8 @@ func (r *remoteDoor) Revoke(ctx context.Context, key bus.SignPub) (api.User, err
 	return r.client.RevokeUser(ctx, key)
 }
 
-// Reach asks the nodes in order until one answers.
+// Reach asks the first node that answers.
 func (r *remoteDoor) Reach(ctx context.Context) (reach, error) {
-	var errs []error
-	for _, u := range r.urls {
-		reached, err := measure(ctx, r.http, strings.TrimSuffix(u, "/"))
-		if err == nil {
-			return reached, nil
-		}
-		errs = append(errs, err)
-	}
-	return reach{}, errors.Join(errs...)
+	_, said, err := firstAlive(ctx, r.http, r.urls)
+	return said, err
 }
