@@ -65,17 +65,20 @@ func (a *Access) followChanges(ctx context.Context) {
 			return
 		case <-a.changes.more:
 			changes, settled := a.changes.take()
-			a.apply(ctx, changes)
-			for _, done := range settled {
-				close(done)
-			}
+			drops := a.apply(ctx, changes)
+			a.running.Go(func() {
+				drops.Wait()
+				for _, done := range settled {
+					close(done)
+				}
+			})
 		}
 	}
 }
 
 // Settle waits until every change that the view told of before was handled:
-// permissions are widened, connections cut. The error has [bus.CodeTimeout]
-// when ctx ends first.
+// permissions are changed, connections cut, consumers deleted. The error has
+// [bus.CodeTimeout] when ctx ends first.
 func (a *Access) Settle(ctx context.Context) error {
 	select {
 	case <-a.changes.mark():
@@ -86,8 +89,9 @@ func (a *Access) Settle(ctx context.Context) error {
 }
 
 // apply handles changes that came together. What is done for an identity
-// depends on what the view shows by now, not on the change that led to it.
-func (a *Access) apply(ctx context.Context, changes []directory.Change) {
+// depends on what the view shows by now, not on the change that led to it. The
+// deletion of consumers goes on behind; it has ended when drops has.
+func (a *Access) apply(ctx context.Context, changes []directory.Change) (drops *sync.WaitGroup) {
 	touched := make(map[bus.ID]bool)
 	for _, c := range changes {
 		for _, id := range affected(c) {
@@ -106,11 +110,13 @@ func (a *Access) apply(ctx context.Context, changes []directory.Change) {
 	// are cut for what they lost in a room, so that they know why.
 	a.notify(changes, connected)
 	a.cut(lost)
+	drops = new(sync.WaitGroup)
 	for id := range touched {
 		if a.reads(id) {
-			a.running.Go(func() { a.dropLostLater(ctx, id) })
+			drops.Go(func() { a.dropLostLater(ctx, id) })
 		}
 	}
+	return drops
 }
 
 func (a *Access) cut(conns []*conn) {
@@ -143,10 +149,12 @@ func affected(c directory.Change) []bus.ID {
 	return ids
 }
 
-// update gives the connections of an identity what they gained. Those of one
-// that may no longer be here are cut at once; those that only lost rights in a
-// room are returned, forgotten already, and are to be cut. connected reports
-// whether there were any.
+// update brings the connections of an identity to the rights it has now. Those
+// of one that may no longer be here are cut at once. Those that make use of
+// something it lost are returned, forgotten already, and are to be cut; all
+// others are narrowed or widened where they are. So nobody ends a connection by
+// inviting its owner to a room, unasked, and removing it again. connected
+// reports whether there were any.
 func (a *Access) update(id bus.ID) (connected bool, lost []*conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -158,17 +166,27 @@ func (a *Access) update(id bus.ID) (connected bool, lost []*conn) {
 			a.broker.Kick(cid)
 			continue
 		}
-		switch next := a.currentRights(c); {
-		case c.rights.loses(next):
-			a.forget(c, bus.Errorf(bus.CodeNotMember, "update connection: it lost rights in a room"))
-			lost = append(lost, c)
-		case !c.rights.equal(next):
+		next := a.currentRights(c)
+		gone := c.rights.without(next)
+		if !c.rights.equal(next) {
 			c.rights = next
-			// Without an account, so that only the permissions change.
+			// Without an account, so that only the permissions change. What is
+			// published from here on is checked against them.
 			c.client.RegisterUser(&server.User{Permissions: next.permissions()})
+		}
+		if a.uses(c, gone) {
+			a.forget(c, bus.Errorf(bus.CodeNotMember, "update connection: it lost a room it reads"))
+			lost = append(lost, c)
 		}
 	}
 	return connected, lost
+}
+
+// uses reports whether a connection reads what it no longer may: by a
+// subscription, which the server checks only when it is made, or through
+// consumers, whose deletion takes a moment.
+func (a *Access) uses(c *conn, gone rights) bool {
+	return a.broker.Subscribes(c.cid, gone.subscribe) || a.fetches(c.id, gone.read)
 }
 
 // stillGood returns why the identity of a connection may no longer be here.

@@ -80,6 +80,32 @@ func (a *Access) reads(id bus.ID) bool {
 	return a.readers[id] != nil
 }
 
+// fetches reports whether an identity has consumers over any of the rooms, given
+// by their subjects, or may have: it does not wait where consumers are being
+// made.
+func (a *Access) fetches(id bus.ID, subjects []string) bool {
+	a.readersMu.Lock()
+	r := a.readers[id]
+	a.readersMu.Unlock()
+	if r == nil || len(subjects) == 0 {
+		return false
+	}
+	if !r.mu.TryLock() {
+		return true
+	}
+	defer r.mu.Unlock()
+	for _, s := range r.sessions {
+		for _, rooms := range s.consumers {
+			for _, room := range rooms {
+				if slices.Contains(subjects, bus.RoomSubject(room, true)) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // dropLost deletes the consumers of an identity that can deliver rooms it may
 // no longer read.
 func (a *Access) dropLost(ctx context.Context, id bus.ID) error {

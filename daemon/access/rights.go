@@ -67,21 +67,26 @@ func (r rights) equal(next rights) bool {
 	return slices.Equal(r.publish, next.publish) && slices.Equal(r.subscribe, next.subscribe) && slices.Equal(r.read, next.read)
 }
 
-// loses reports whether next takes away anything that r allows.
-func (r rights) loses(next rights) bool {
-	return !subset(r.publish, next.publish) || !subset(r.subscribe, next.subscribe) || !subset(r.read, next.read)
+// without returns what r allows and next does not.
+func (r rights) without(next rights) rights {
+	return rights{
+		publish:   missing(r.publish, next.publish),
+		subscribe: missing(r.subscribe, next.subscribe),
+		read:      missing(r.read, next.read),
+	}
 }
 
-// subset reports whether every element of a is in b; both ascend.
-func subset(a, b []string) bool {
+// missing returns the elements of a that are not in b; both ascend.
+func missing(a, b []string) []string {
+	var out []string
 	for _, x := range a {
 		i, found := slices.BinarySearch(b, x)
 		if !found {
-			return false
+			out = append(out, x)
 		}
-		b = b[i+1:]
+		b = b[i:]
 	}
-	return true
+	return out
 }
 
 // permissions translates the rights for the server.

@@ -418,8 +418,9 @@ func TestLosingIsToldFromGaining(t *testing.T) {
 		{"swaps", one, other, true, false},
 		{"stays", both, both, false, true},
 	} {
-		if test.from.loses(test.to) != test.loses || test.from.equal(test.to) != test.eql {
-			t.Errorf("%s: loses %t, equal %t", test.name, test.from.loses(test.to), test.from.equal(test.to))
+		gone := test.from.without(test.to)
+		if loses := len(gone.publish)+len(gone.subscribe)+len(gone.read) > 0; loses != test.loses || test.from.equal(test.to) != test.eql {
+			t.Errorf("%s: loses %+v, equal %t", test.name, gone, test.from.equal(test.to))
 		}
 	}
 }
