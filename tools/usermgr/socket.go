@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
-	"syscall"
+	"net/url"
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
@@ -34,18 +33,20 @@ func openSocket(c *cli.Call, path string) (door, error) {
 		return s, nil
 	}
 	s.http.CloseIdleConnections()
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		// Nodes close the connections of whom they do not let in.
-		return nil, refused(path, errors.New("the node closed the connection"))
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		if errors.Is(err, fs.ErrPermission) {
-			return nil, refused(path, op.Err)
-		}
+	failed, transport := errors.AsType[*url.Error](err)
+	op, dialing := errors.AsType[*net.OpError](err)
+	switch dialing = dialing && op.Op == "dial"; {
+	case dialing && errors.Is(err, fs.ErrPermission):
+		return nil, refused(path, op.Err)
+	case dialing:
 		return nil, cli.WithHint(bus.Errorf(bus.CodeUnavailable, "open socket %s: %w", path, op.Err),
 			"start the node, or give its socket: --%s DIR/control.sock", flagSocket)
+	case !transport || failed.Timeout() || c.Err() != nil:
+		return nil, fmt.Errorf("open socket %s: %w", path, err)
 	}
-	return nil, fmt.Errorf("open socket %s: %w", path, err)
+	// Nodes close the connections of whom they do not let in. Which error that
+	// is depends on how far the request had come.
+	return nil, refused(path, errors.New("the node closed the connection"))
 }
 
 // refused is what those hear who may not use the socket.
