@@ -18,8 +18,9 @@ import (
 const socketBase = "http://local"
 
 // openSocket returns the door through the Unix socket of a running node, which
-// knows its callers by what the kernel says of them. It tries the socket before anything is asked for through it, so that
-// somebody who may not use it hears so, and not that an outcome is unknown.
+// knows its callers by what the kernel says of them. It tries the socket before
+// anything is asked for through it, so that somebody who may not use it hears so,
+// and not that an outcome is unknown.
 func openSocket(c *cli.Call, path string) (door, error) {
 	var d net.Dialer
 	s := &httpDoor{base: socketBase, name: "the node at " + path, http: &http.Client{
@@ -35,7 +36,8 @@ func openSocket(c *cli.Call, path string) (door, error) {
 	s.http.CloseIdleConnections()
 	failed, transport := errors.AsType[*url.Error](err)
 	op, dialing := errors.AsType[*net.OpError](err)
-	switch dialing = dialing && op.Op == "dial"; {
+	dialing = dialing && op.Op == "dial"
+	switch {
 	case dialing && errors.Is(err, fs.ErrPermission):
 		return nil, refused(path, op.Err)
 	case dialing:
