@@ -1,6 +1,7 @@
 package client
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/enmanuel/unibus/lib/bus"
@@ -19,6 +20,18 @@ type rawFrame struct {
 	sender    string // token of its subject
 	data      []byte
 	streamSeq uint64 // 0 in live rooms
+}
+
+// shareFrame offers a frame to several readers. Opening one uses up its bytes,
+// and a reader may open it as soon as it has it: all but the last get copies.
+func shareFrame(raw rawFrame, readers []*feed, offer func(*feed, rawFrame)) {
+	for i, f := range readers {
+		each := raw
+		if i < len(readers)-1 {
+			each.data = slices.Clone(raw.data)
+		}
+		offer(f, each)
+	}
 }
 
 // frameQueue is a bounded row of frames.

@@ -391,18 +391,13 @@ func (f *follower) tailFrame(s *shardTail, p *pull, room string, raw rawFrame) {
 		return
 	}
 	s.pos = raw.streamSeq
-	first := true
+	var readers []*feed
 	for _, w := range s.feeds {
-		if w.token != room {
-			continue
+		if w.token == room {
+			readers = append(readers, w.feed)
 		}
-		each := raw
-		if !first {
-			each.data = slices.Clone(raw.data) // opening a frame uses up its bytes
-		}
-		first = false
-		w.offerTail(each)
 	}
+	shareFrame(raw, readers, (*feed).offerTail)
 	if p.pending() == tailBatch/2 {
 		p.fetch(tailBatch / 2)
 	}

@@ -150,13 +150,7 @@ func (h *liveHub) receive(msg *nats.Msg) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, f := range h.feeds {
-		data := msg.Data
-		if i > 0 {
-			data = slices.Clone(data) // opening a frame uses up its bytes
-		}
-		f.offerLive(rawFrame{sender: sender, data: data})
-	}
+	shareFrame(rawFrame{sender: sender, data: msg.Data}, h.feeds, (*feed).offerLive)
 }
 
 // note remembers how far a session has come.
