@@ -91,6 +91,7 @@ func TestRemovingCutsTheMemberAndNobodyElse(t *testing.T) {
 	r := w.persistedRoom(bob, writing(alice), writing(carol))
 	live := w.liveRoom(bob, writing(alice))
 	a, b, c := w.connect(alice), w.connect(bob), w.connect(carol)
+	a.tail(0, false, r)
 	notices := a.notices()
 	r.set(writing(carol))
 	a.wantCut()
@@ -128,17 +129,44 @@ func TestRemovingFromALiveRoomEndsItsSubscriptions(t *testing.T) {
 	again.wantDenied(r.all())
 }
 
-func TestDemotingCutsTheMember(t *testing.T) {
+// Whoever invites somebody to a room and removes them again must not be able to
+// end their connections that way.
+func TestRemovingFromARoomThatIsNotReadCutsNobody(t *testing.T) {
+	w := newWorld(t)
+	alice, mallory := w.member("alice"), w.member("mallory")
+	mine := w.persistedRoom(alice)
+	a := w.connect(alice)
+	a.tail(0, false, mine)
+	notices := a.notices()
+	var trap *chat
+	for _, make := range []func(person, ...role) *chat{w.persistedRoom, w.liveRoom} {
+		trap = make(mallory, writing(alice))
+		room := trap.id()
+		wantNotice(t, notices, api.NoticeRoom, &room, 0)
+		trap.set()
+		wantNotice(t, notices, api.NoticeRemoved, &room, 1)
+		w.must(a.Publish(trap.on(alice), []byte("x")))
+		a.wantDenied(trap.on(alice))
+	}
+	_, err := a.SubscribeSync(trap.all())
+	w.must(err)
+	a.wantDenied(trap.all())
+	a.wantAlive()
+	a.store(mine, "still here")
+}
+
+func TestDemotingEndsWritingOnTheOpenConnection(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.member("alice"), w.member("bob")
 	r := w.persistedRoom(bob, writing(alice))
 	a := w.connect(alice)
 	a.store(r, "x")
 	r.set(reading(alice))
-	a.wantCut()
-	again := w.connect(alice)
-	w.must(again.Publish(r.on(alice), []byte("x")))
-	again.wantDenied(r.on(alice))
+	w.must(w.view.CatchUp(w.ctx))
+	w.must(w.access.Settle(w.ctx))
+	w.must(a.Publish(r.on(alice), []byte("x")))
+	a.wantDenied(r.on(alice))
+	a.wantAlive()
 }
 
 func TestInvitingWidensTheOpenConnection(t *testing.T) {
@@ -187,11 +215,12 @@ func TestPromotingWidensTheOpenConnection(t *testing.T) {
 	a.store(r, "x")
 }
 
-func TestARoomThatTurnsLiveCutsItsMembers(t *testing.T) {
+func TestARoomThatTurnsLiveCutsItsReaders(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.member("alice"), w.member("bob")
 	r := w.persistedRoom(bob, writing(alice))
 	a := w.connect(alice)
+	a.tail(0, false, r)
 	r.flags = bus.FlagEncrypt
 	r.set(writing(alice))
 	a.wantCut()

@@ -12,9 +12,10 @@
 //   - a connection is let in only if it proves to hold the transport key of an
 //     active user's current card; any doubt denies, and the log says why;
 //   - a connection may do exactly what the room heads in the view give its
-//     identity. What a change adds, open connections get; what it takes away
-//     ends them, also one that comes in at the same moment, and takes the
-//     identity's consumers of that room with it;
+//     identity. What a change adds, open connections get, and what it takes away
+//     they lose, where they are; those that read a room that was lost are cut,
+//     also one that comes in at the same moment, and the identity's consumers
+//     of that room go with them;
 //   - nobody fetches from a consumer of another identity, whatever session it
 //     claims.
 //

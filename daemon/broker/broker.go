@@ -206,6 +206,26 @@ func (b *Broker) Kick(client uint64) {
 // Alive reports whether a connection, by its NATS client id, is still there.
 func (b *Broker) Alive(client uint64) bool { return b.srv.GetClient(client) != nil }
 
+// Subscribes reports whether a connection, by its NATS client id, has a
+// subscription that overlaps any of the subjects.
+func (b *Broker) Subscribes(client uint64, subjects []string) bool {
+	if len(subjects) == 0 {
+		return false
+	}
+	z, err := b.srv.Connz(&server.ConnzOptions{CID: client, Subscriptions: true})
+	if err != nil {
+		return true // to be on the safe side; a connection that is gone is no error
+	}
+	for _, conn := range z.Conns {
+		for _, sub := range conn.Subs {
+			if slices.ContainsFunc(subjects, func(s string) bool { return server.SubjectsCollide(sub, s) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Failed yields an error when the server can no longer store messages or ended
 // by itself: JetStream turned itself off, or a stream met a write error. What
 // was acknowledged is safe, and only a new process can go on. At most one
