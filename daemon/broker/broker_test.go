@@ -317,10 +317,10 @@ func TestFailedTellsThatAStreamCannotBeWritten(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "ub.d.0.room.sender", make([]byte, 1<<10)); err != nil {
 		t.Fatal(err)
 	}
-	limitFileSize(t, 64<<10) // as good as a full disk
+	limitFileSize(t, 4<<20) // as good as a full disk
 	for i := range 100 {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		_, err := js.Publish(ctx, "ub.d.0.room.sender", make([]byte, 16<<10))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, err := js.Publish(ctx, "ub.d.0.room.sender", make([]byte, 128<<10))
 		cancel()
 		if err != nil {
 			break
@@ -332,7 +332,8 @@ func TestFailedTellsThatAStreamCannotBeWritten(t *testing.T) {
 	waitFailed(t, b)
 }
 
-// limitFileSize makes writes beyond n bytes of a file fail for this process.
+// limitFileSize makes writes beyond n bytes of a file fail for this process. The
+// testing package writes files too; they are smaller.
 func limitFileSize(t *testing.T, n uint64) {
 	t.Helper()
 	var before syscall.Rlimit
