@@ -52,6 +52,20 @@ func (v view) missingFor(h *frame.Header, me bus.ID) (need missing, foreign bool
 	return need, false
 }
 
+// misdirected returns why a frame is refused whatever may be fetched for it: it
+// is not of the room, nor of the sender whose subject it came by. It must not
+// hold back the frames of those that it names.
+func (rd *reader) misdirected(w *waitingFrame) error {
+	rd.view.mu.RLock()
+	defer rd.view.mu.RUnlock()
+	h := &w.header
+	if h.Suite == rd.view.head.Policy.Suite && h.Room == rd.room.id && h.Sender.Token() == w.sender {
+		return nil
+	}
+	_, err := rd.opener.Open(rd.room.id.Token(), w.sender, w.data)
+	return err
+}
+
 // waitingFrame is a frame that cannot be opened yet.
 type waitingFrame struct {
 	rawFrame

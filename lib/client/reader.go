@@ -216,7 +216,11 @@ func (rd *reader) accept(raw rawFrame, yield func(*Message, error) bool) bool {
 	if err != nil {
 		return rd.refuse(raw, &h, err, yield)
 	}
-	ok := rd.try(waitingFrame{rawFrame: raw, header: h}, yield)
+	w := waitingFrame{rawFrame: raw, header: h}
+	if err := rd.misdirected(&w); err != nil {
+		return rd.refuse(raw, &h, err, yield)
+	}
+	ok := rd.try(w, yield)
 	rd.startFetch()
 	return ok
 }
