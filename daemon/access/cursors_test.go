@@ -386,12 +386,11 @@ func TestCursorsRaceRemovalAndLose(t *testing.T) {
 	alice, bob := w.member("alice"), w.member("bob")
 	for range 10 {
 		r := w.persistedRoom(bob, reading(alice))
+		tail := []api.TailShard{{Shard: bus.Shard(r.id()), Rooms: ids(r), From: 1}}
 		var asking sync.WaitGroup
 		for range 4 {
 			asking.Go(func() {
-				_, err := w.access.Cursors(w.ctx, alice.ID(), api.CursorRequest{
-					Session: newSession(), Tail: []api.TailShard{{Shard: bus.Shard(r.id()), Rooms: ids(r), From: 1}},
-				})
+				_, err := w.access.Cursors(w.ctx, alice.ID(), api.CursorRequest{Session: newSession(), Tail: tail})
 				if err != nil && !errors.Is(err, bus.ErrNotMember) {
 					t.Error(err)
 				}
