@@ -27,6 +27,12 @@ func NewChain(room bus.RoomID) *Chain {
 	return &Chain{room: room, keys: make(map[bus.Epoch]Key)}
 }
 
+// Clone returns a chain of the same records and keys that changes by itself: to
+// see how far records lead before anything relies on them.
+func (c *Chain) Clone() *Chain {
+	return &Chain{room: c.room, records: slices.Clone(c.records), keys: maps.Clone(c.keys)}
+}
+
 // Room returns the id of the room.
 func (c *Chain) Room() bus.RoomID { return c.room }
 

@@ -53,7 +53,7 @@ func moveForever(dir string) error {
 		if !ok {
 			next = crashPin(0)
 		}
-		switch err := pins.Move(ctx, crashRoom, next); bus.CodeOf(err) {
+		switch err := pins.Move(ctx, crashRoom, next, onward); bus.CodeOf(err) {
 		case "":
 			if _, err := fmt.Println(uint64(next.Epoch)); err != nil {
 				return err

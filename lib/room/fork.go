@@ -3,6 +3,8 @@ package room
 import (
 	"fmt"
 
+	"golang.org/x/crypto/cryptobyte"
+
 	"github.com/enmanuel/unibus/lib/bus"
 )
 
@@ -30,6 +32,48 @@ func (e *ForkError) Error() string { return e.err.Error() }
 
 // Unwrap returns the error that has the code.
 func (e *ForkError) Unwrap() error { return e.err }
+
+// Proof returns both records with their member lists, for [ParseForkProof]: the
+// records alone could not be read again.
+//
+//	proof: record<4>, members<4>, record<4>, members<4>   Known, then Other
+func (e *ForkError) Proof() []byte {
+	var b cryptobyte.Builder
+	for _, r := range []*Record{e.Known, e.Other} {
+		for _, part := range [][]byte{r.raw, r.members} {
+			b.AddUint32(uint32(len(part)))
+			b.AddBytes(part)
+		}
+	}
+	return b.BytesOrPanic()
+}
+
+// ParseForkProof reads what [ForkError.Proof] wrote. Both records are checked as
+// by [ParseRecord], whose errors it has; whether they are two branches of one
+// room is for a [Chain] of that room to say.
+func ParseForkProof(raw []byte) (known, other *Record, err error) {
+	s := cryptobyte.String(raw)
+	var recs [2]*Record
+	for i := range recs {
+		var record, members cryptobyte.String
+		if !readLong(&s, &record) || !readLong(&s, &members) {
+			return nil, nil, bus.Errorf(bus.CodeMalformed, "parse fork proof: cut short")
+		}
+		if recs[i], err = ParseRecord(record, members); err != nil {
+			return nil, nil, fmt.Errorf("parse fork proof: %w", err)
+		}
+	}
+	if !s.Empty() {
+		return nil, nil, bus.Errorf(bus.CodeMalformed, "parse fork proof: too long")
+	}
+	return recs[0], recs[1], nil
+}
+
+// readLong reads bytes with a length of four bytes.
+func readLong(s, out *cryptobyte.String) bool {
+	var n uint32
+	return s.ReadUint32(&n) && int64(n) <= int64(len(*s)) && s.ReadBytes((*[]byte)(out), int(n))
+}
 
 // compareSiblings returns the error for a record that follows the same record,
 // before, as known does. A record that was not allowed there is no branch, only

@@ -209,7 +209,7 @@ func kemSeed(t *testing.T, name string) string {
 
 func pinVector(t *testing.T, r *Record) goldentest.Vector {
 	dir := t.TempDir()
-	if err := OpenPins(dir).Move(context.Background(), r.Room, PinOf(r)); err != nil {
+	if err := OpenPins(dir).Move(context.Background(), r.Room, PinOf(r), onward); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, r.Room.String()))

@@ -60,9 +60,12 @@ func (p *Pins) Get(ctx context.Context, room bus.RoomID) (Pin, bool, error) {
 
 // Move sets the pin of a room, durably, before it returns. It never goes back:
 // a lower epoch than the pin's is [bus.CodeRollback], its epoch with another
-// hash is [bus.CodeFork], the same pin again is no change. Somebody whom another
-// process has overtaken accepts records up to the pin first and then moves it.
-func (p *Pins) Move(ctx context.Context, room bus.RoomID, next Pin) error {
+// hash is [bus.CodeFork], the same pin again is no change. Before it goes on from
+// an older pin it asks allow whether next comes after that one, whose error is
+// then its own: a higher epoch alone may be that of another branch. Nobody moves
+// the pin between the question and the move. Somebody whom another process has
+// overtaken accepts records up to the pin first and then moves it.
+func (p *Pins) Move(ctx context.Context, room bus.RoomID, next Pin, allow func(old Pin) error) error {
 	if err := durable.MkdirAll(p.dir); err != nil {
 		return fmt.Errorf("move head pin: %w", err)
 	}
@@ -76,7 +79,11 @@ func (p *Pins) Move(ctx context.Context, room bus.RoomID, next Pin) error {
 		return fmt.Errorf("move head pin: %w", err)
 	}
 	switch {
-	case !ok, next.Epoch > old.Epoch:
+	case !ok:
+	case next.Epoch > old.Epoch:
+		if err := allow(old); err != nil {
+			return fmt.Errorf("move head pin of %s: %w", room, err)
+		}
 	case next.Epoch < old.Epoch:
 		return bus.Errorf(bus.CodeRollback, "move head pin of %s: epoch %d was accepted, %d is older", room, old.Epoch, next.Epoch)
 	case next.Hash != old.Hash:

@@ -11,6 +11,9 @@ import (
 	"github.com/enmanuel/unibus/lib/bus"
 )
 
+// onward is for pins that have no chain behind them.
+func onward(Pin) error { return nil }
+
 func TestPinsMoveForwardOnly(t *testing.T) {
 	ctx, dir, id := context.Background(), filepath.Join(t.TempDir(), "a", "rooms"), bus.RoomID{1}
 	if pin, ok, err := OpenPins(dir).Get(ctx, id); ok || err != nil {
@@ -33,7 +36,7 @@ func TestPinsMoveForwardOnly(t *testing.T) {
 		{"back again", Pin{4, b}, bus.CodeRollback, Pin{1 << 40, a}},
 	} {
 		// Opened anew each time: what counts is on the disk.
-		wantCode(t, step.name, OpenPins(dir).Move(ctx, id, step.move), step.want)
+		wantCode(t, step.name, OpenPins(dir).Move(ctx, id, step.move, onward), step.want)
 		if got, ok, err := OpenPins(dir).Get(ctx, id); err != nil || !ok || got != step.pin {
 			t.Errorf("%s: the pin is %v, %v", step.name, got, err)
 		}
@@ -50,6 +53,36 @@ func TestPinsMoveForwardOnly(t *testing.T) {
 	}
 }
 
+// Whether the way from the old pin leads to the new one is not for Pins to say,
+// and nobody else moves the pin while it is asked.
+func TestPinsMoveOnOnlyWhereTheOldOneIsKnown(t *testing.T) {
+	ctx, dir, id := context.Background(), t.TempDir(), bus.RoomID{1}
+	old, next := Pin{3, bus.RecordHash{0xa}}, Pin{5, bus.RecordHash{0xb}}
+	never := func(Pin) error {
+		t.Error("asked although nothing is pinned")
+		return nil
+	}
+	if err := OpenPins(dir).Move(ctx, id, old, never); err != nil {
+		t.Fatal(err)
+	}
+	refused := OpenPins(dir).Move(ctx, id, next, func(was Pin) error {
+		if was != old {
+			t.Errorf("asked about %v", was)
+		}
+		short, cancel := context.WithCancel(ctx)
+		cancel()
+		wantCode(t, "another mover meanwhile", OpenPins(dir).Move(short, id, next, onward), bus.CodeTimeout)
+		return bus.Errorf(bus.CodeFork, "another branch")
+	})
+	wantCode(t, "refused", refused, bus.CodeFork)
+	if got, _, err := OpenPins(dir).Get(ctx, id); err != nil || got != old {
+		t.Errorf("the pin is %v, %v", got, err)
+	}
+	if err := OpenPins(dir).Move(ctx, id, next, onward); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPinOfARecordIsItsEpochAndHash(t *testing.T) {
 	first := forge(t, "alice", nil, draft(t, "alice=owner"))
 	second := forge(t, "alice", first, draft(t, "alice=owner")).Record
@@ -61,7 +94,7 @@ func TestPinOfARecordIsItsEpochAndHash(t *testing.T) {
 func TestDamagedPinIsAnErrorAndNotForgotten(t *testing.T) {
 	ctx, dir, id := context.Background(), t.TempDir(), bus.RoomID{1}
 	pins := OpenPins(dir)
-	if err := pins.Move(ctx, id, Pin{1, bus.RecordHash{1}}); err != nil {
+	if err := pins.Move(ctx, id, Pin{1, bus.RecordHash{1}}, onward); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(filepath.Join(dir, id.String()))
@@ -79,7 +112,7 @@ func TestDamagedPinIsAnErrorAndNotForgotten(t *testing.T) {
 		if ok {
 			t.Errorf("%s: there is a pin", name)
 		}
-		wantCode(t, name+", moved", pins.Move(ctx, id, Pin{9, bus.RecordHash{9}}), bus.CodeMalformed)
+		wantCode(t, name+", moved", pins.Move(ctx, id, Pin{9, bus.RecordHash{9}}, onward), bus.CodeMalformed)
 		if after, err := os.ReadFile(filepath.Join(dir, id.String())); err != nil || !bytes.Equal(after, damaged) {
 			t.Errorf("%s: the file was replaced: %v", name, err)
 		}
@@ -90,7 +123,7 @@ func TestPinsGiveUpWithTheirContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	pins := OpenPins(t.TempDir())
-	wantCode(t, "move", pins.Move(ctx, bus.RoomID{1}, Pin{}), bus.CodeTimeout)
+	wantCode(t, "move", pins.Move(ctx, bus.RoomID{1}, Pin{}, onward), bus.CodeTimeout)
 	_, _, err := pins.Get(ctx, bus.RoomID{1})
 	wantCode(t, "get", err, bus.CodeTimeout)
 }
@@ -106,7 +139,7 @@ func TestRacingPinsDoNotBothMove(t *testing.T) {
 			workers.Go(func() {
 				mine := next
 				mine.Hash[0] = byte(i + 1)
-				errs[i] = OpenPins(dir).Move(ctx, bus.RoomID{1}, mine)
+				errs[i] = OpenPins(dir).Move(ctx, bus.RoomID{1}, mine, onward)
 			})
 		}
 		workers.Wait()
