@@ -19,95 +19,158 @@ const (
 	behindPause = 250 * time.Millisecond
 )
 
+// maxRecordsAtOnce is how many records are accepted before they are put to use,
+// unless the pin is further on: what a server can have a client hold on to that
+// came to nothing is bounded.
+const maxRecordsAtOnce = 1024
+
 // sync fetches the records after the head, verifies them, moves the pin and
-// then the head. Its errors have the code of the check that failed.
+// then the head. Its errors have the code of the check that failed, or
+// [bus.CodeTimeout] where ctx ended while somebody else was at it.
 func (r *Room) sync(ctx context.Context) error {
-	r.syncing.Lock()
-	defer r.syncing.Unlock()
-	return r.syncLocked(ctx)
+	if err := r.model.syncing.enter(ctx); err != nil {
+		return err
+	}
+	defer r.model.syncing.leave()
+	return r.syncHeld(ctx)
 }
 
 // syncTo is sync unless the head has come as far as epoch e already.
 func (r *Room) syncTo(ctx context.Context, e bus.Epoch) error {
-	r.syncing.Lock()
-	defer r.syncing.Unlock()
+	if err := r.model.syncing.enter(ctx); err != nil {
+		return err
+	}
+	defer r.model.syncing.leave()
 	if head, _, _ := r.model.current(); head != nil && head.Epoch >= e {
 		return nil
 	}
-	return r.syncLocked(ctx)
+	return r.syncHeld(ctx)
 }
 
-func (r *Room) syncLocked(ctx context.Context) error {
-	for try := 1; ; try++ {
-		err := r.advance(ctx)
-		if !errors.Is(err, bus.ErrRollback) || try == behindTries || !sleep(ctx, behindPause) {
-			r.report(err)
-			return err
+func (r *Room) syncHeld(ctx context.Context) error {
+	for try := 1; ; {
+		more, err := r.advance(ctx)
+		if err == nil && more {
+			continue
 		}
+		if errors.Is(err, bus.ErrRollback) && try < behindTries && sleep(ctx, behindPause) {
+			try++
+			continue
+		}
+		r.report(err)
+		r.model.judge(err)
+		return err
 	}
 }
 
-// advance makes one attempt to bring the model up to what the server shows.
-func (r *Room) advance(ctx context.Context) error {
-	c, chain := r.client, r.model.chain
-	var from bus.Epoch
-	if head := chain.Head(); head != nil {
-		from = head.Epoch + 1
+// advance is one attempt to bring a room up to what the server shows. It works
+// on a copy of the chain: what was accepted is used, and is there for the next
+// attempt, only once the pin has moved to it.
+type advance struct {
+	room   *Room
+	chain  *room.Chain // the model's, and what was accepted since
+	pin    room.Pin    // before anything was fetched: the server must know it
+	pinned bool
+	left   *room.Chain // the branch that a resolved fork ended, nil without one
+	more   bool        // the server has shown a part of what it has
+}
+
+func (r *Room) advance(ctx context.Context) (more bool, err error) {
+	a := &advance{room: r, chain: r.model.chain.Clone()}
+	if a.pin, a.pinned, err = r.client.pins.Get(ctx, r.id); err != nil {
+		return false, err
 	}
-	recs, last, err := r.fetchRecords(ctx, from)
-	if err != nil {
-		return err
-	}
-	if from > 0 && len(recs) == 0 && last < chain.Head().Epoch {
-		return bus.Errorf(bus.CodeRollback, "read room %s: the server's head is epoch %d, epoch %d was accepted", r.id, last, chain.Head().Epoch)
-	}
-	if from == 0 && len(recs) == 0 {
-		return bus.Errorf(bus.CodeNotFound, "read room %s: the server shows no record", r.id)
-	}
-	pin, pinned, err := c.pins.Get(ctx, r.id)
-	if err != nil {
-		return err
-	}
-	acceptErr := r.acceptAll(ctx, recs, pin, pinned)
-	if fork, ok := errors.AsType[*room.ForkError](acceptErr); ok {
-		c.keepProof("fork", fork.Known.Bytes(), fork.Other.Bytes())
-		if err := r.switchBranch(ctx); err != nil {
-			return errors.Join(acceptErr, err)
+	err = a.extend(ctx)
+	if fork, ok := errors.AsType[*room.ForkError](err); ok {
+		r.client.keepProof("fork", fork.Proof())
+		if switchErr := a.switchBranch(ctx); switchErr != nil {
+			err = errors.Join(err, switchErr)
+		} else {
+			err = nil
 		}
-		acceptErr = nil
 	}
 	// What was accepted before the failure counts.
-	return errors.Join(acceptErr, r.settle(ctx, pin, pinned))
+	return a.more, errors.Join(err, a.settle(ctx))
 }
 
-// settle moves the pin to the chain's head and then uses it.
-func (r *Room) settle(ctx context.Context, pin room.Pin, pinned bool) error {
-	head := r.model.chain.Head()
+// settle moves the pin to the chain's head and then puts the chain to use.
+func (a *advance) settle(ctx context.Context) error {
+	r, head := a.room, a.chain.Head()
 	if head == nil {
 		return nil
 	}
 	before, _, _ := r.model.current()
+	if before != head || !a.pinned || a.pin != room.PinOf(head) {
+		// Also without anything new: another process may have gone elsewhere.
+		if err := r.client.pins.Move(ctx, r.id, room.PinOf(head), a.allow); err != nil {
+			err = fmt.Errorf("read room %s: %w", r.id, err)
+			if code := bus.CodeOf(err); code == bus.CodeRollback || code == bus.CodeFork {
+				err = &pinError{err}
+			}
+			return err
+		}
+	}
 	if before == head {
 		return nil
 	}
-	if pinned {
-		switch rec := r.model.chain.At(pin.Epoch); {
-		case rec == nil:
-			return bus.Errorf(bus.CodeRollback, "read room %s: the server's head is epoch %d, epoch %d was accepted", r.id, head.Epoch, pin.Epoch)
-		case rec.Hash() != pin.Hash && head.Epoch <= pin.Epoch:
-			return bus.Errorf(bus.CodeFork, "read room %s: record %d is %s, %s was accepted", r.id, pin.Epoch, rec.Hash(), pin.Hash)
-		case rec.Hash() != pin.Hash && before == nil:
-			return bus.Errorf(bus.CodeFork, "read room %s: record %d is %s, %s was accepted in an earlier run", r.id, pin.Epoch, rec.Hash(), pin.Hash)
-		}
-	}
-	if err := r.client.pins.Move(ctx, r.id, room.PinOf(head)); err != nil {
-		return err
-	}
-	r.model.advance(r.client.config.Now())
+	r.model.install(a.chain, a.left != nil, r.client.config.Now())
 	if before != nil {
 		r.announce(before, head)
 	}
 	return nil
+}
+
+// allow refuses to go on from a pin that the chain does not contain, unless it
+// is on the branch that a resolved fork has just ended.
+func (a *advance) allow(pin room.Pin) error {
+	if contains(a.chain, pin) || a.left != nil && contains(a.left, pin) {
+		return nil
+	}
+	return bus.Errorf(bus.CodeFork, "record %d was accepted as %s, which the server's head %d does not follow", pin.Epoch, pin.Hash, a.chain.Head().Epoch)
+}
+
+func contains(c *room.Chain, pin room.Pin) bool {
+	rec := c.At(pin.Epoch)
+	return rec != nil && rec.Hash() == pin.Hash
+}
+
+// pinError is that the head of this process is not on the way that another
+// process, or an earlier run, has gone.
+type pinError struct{ err error }
+
+func (e *pinError) Error() string { return e.err.Error() }
+func (e *pinError) Unwrap() error { return e.err }
+
+// extend accepts what the server shows after the chain's head, page by page.
+func (a *advance) extend(ctx context.Context) error {
+	r := a.room
+	for accepted := 0; ; {
+		var from bus.Epoch
+		if head := a.chain.Head(); head != nil {
+			from = head.Epoch + 1
+		}
+		page, err := r.fetchPage(ctx, from)
+		switch {
+		case err != nil:
+			return err
+		case len(page.recs) > 0:
+		case from == 0:
+			return bus.Errorf(bus.CodeNotFound, "read room %s: the server shows no record", r.id)
+		case page.last < from-1:
+			return bus.Errorf(bus.CodeRollback, "read room %s: the server's head is epoch %d, epoch %d was accepted", r.id, page.last, from-1)
+		}
+		if err := a.accept(ctx, page); err != nil {
+			return err
+		}
+		if !page.more {
+			return nil
+		}
+		accepted += len(page.recs)
+		if accepted >= maxRecordsAtOnce && (!a.pinned || a.chain.Head().Epoch >= a.pin.Epoch) {
+			a.more = true
+			return nil
+		}
+	}
 }
 
 // announce tells what changed between two heads.
@@ -130,42 +193,54 @@ func (r *Room) report(err error) {
 	}
 }
 
-// fetchRecords returns the records from an epoch on and the last epoch that the
-// server says there is for this member.
-func (r *Room) fetchRecords(ctx context.Context, from bus.Epoch) (recs []*room.Record, last bus.Epoch, err error) {
-	for {
-		var page api.RecordList
-		if err := r.client.control.call(ctx, http.MethodGet, api.RecordsFromPath(r.id, from), nil, &page); err != nil {
-			return nil, 0, err
-		}
-		for _, item := range page.Records {
-			rec, err := room.ParseRecord(item.Record, item.Members)
-			if err != nil {
-				return nil, 0, fmt.Errorf("read room %s: %w", r.id, err)
-			}
-			recs = append(recs, rec)
-		}
-		if !page.More {
-			return recs, page.Head, nil
-		}
-		if len(page.Records) == 0 {
-			return nil, 0, bus.Errorf(bus.CodeMalformed, "read room %s: an empty page promises more", r.id)
-		}
-		from = recs[len(recs)-1].Epoch + 1
-	}
+// recordPage is a part of a room's records, in order and without a hole.
+type recordPage struct {
+	recs []*room.Record
+	last bus.Epoch // that the server says there is for this member
+	more bool      // there are records after these; then recs is not empty
 }
 
-// acceptAll feeds records to the chain, each with its key where this member has
-// one. Records up to the pin were accepted before: their keys are fetched when
-// they are needed.
-func (r *Room) acceptAll(ctx context.Context, recs []*room.Record, pin room.Pin, pinned bool) error {
-	keys := r.keysByHistory(ctx, recs)
-	for i, rec := range recs {
+// fetchPage returns records from an epoch on. Each can be read and is of the
+// epoch it is to be of; nothing else is known of them.
+func (r *Room) fetchPage(ctx context.Context, from bus.Epoch) (recordPage, error) {
+	var list api.RecordList
+	if err := r.client.control.call(ctx, http.MethodGet, api.RecordsFromPath(r.id, from), nil, &list); err != nil {
+		return recordPage{}, err
+	}
+	page := recordPage{last: list.Head, more: list.More}
+	for i, item := range list.Records {
+		rec, err := room.ParseRecord(item.Record, item.Members)
+		if err != nil {
+			return recordPage{}, fmt.Errorf("read room %s: %w", r.id, err)
+		}
+		if want := from + bus.Epoch(i); rec.Epoch != want {
+			return recordPage{}, bus.Errorf(bus.CodeMalformed, "read room %s: the server sent record %d where record %d belongs", r.id, rec.Epoch, want)
+		}
+		page.recs = append(page.recs, rec)
+	}
+	if page.more && len(page.recs) == 0 {
+		return recordPage{}, bus.Errorf(bus.CodeMalformed, "read room %s: an empty page promises more", r.id)
+	}
+	return page, nil
+}
+
+// accept feeds a page to the chain, each record with its key where this member
+// has one. Records up to the pin were accepted before: their keys are fetched
+// when they are needed, but for the last one's.
+func (a *advance) accept(ctx context.Context, page recordPage) error {
+	r := a.room
+	old := func(i int) bool {
+		return a.pinned && page.recs[i].Epoch <= a.pin.Epoch && (page.more || i < len(page.recs)-1)
+	}
+	keys := map[bus.Epoch]room.Key{}
+	if n := len(page.recs); n > 0 && !old(n-1) {
+		keys = r.keysByHistory(ctx, page.recs)
+	}
+	for i, rec := range page.recs {
 		key, known := keys[rec.Epoch]
-		old := pinned && rec.Epoch <= pin.Epoch && i < len(recs)-1
-		if _, member := rec.Member(r.client.ID()); !known && member && rec.Policy.Encrypted() && !old {
+		if _, member := rec.Member(r.client.ID()); !known && member && rec.Policy.Encrypted() && !old(i) {
 			// Whether the record may come next at all is to be found out first.
-			if mayFollow(rec, r.id, r.model.chain.Head()) {
+			if mayFollow(rec, r.id, a.chain.Head()) {
 				var err error
 				if key, err = r.openOwn(ctx, rec); err != nil {
 					return err
@@ -173,14 +248,12 @@ func (r *Room) acceptAll(ctx context.Context, recs []*room.Record, pin room.Pin,
 				known = true
 			}
 		}
-		r.model.mu.Lock()
 		var err error
 		if known {
-			err = r.model.chain.AcceptWithKey(rec, key)
+			err = a.chain.AcceptWithKey(rec, key)
 		} else {
-			err = r.model.chain.Accept(rec)
+			err = a.chain.Accept(rec)
 		}
-		r.model.mu.Unlock()
 		if err != nil {
 			return err
 		}
@@ -243,34 +316,61 @@ func (r *Room) openOwn(ctx context.Context, rec *room.Record) (room.Key, error) 
 
 // switchBranch changes over to the branch that the server shows, if an owner
 // has chosen it.
-func (r *Room) switchBranch(ctx context.Context) error {
-	recs, _, err := r.fetchRecords(ctx, 0)
+func (a *advance) switchBranch(ctx context.Context) error {
+	r := a.room
+	branch, err := a.fetchBranch(ctx)
 	if err != nil {
 		return err
 	}
-	if len(recs) == 0 {
+	if len(branch) == 0 {
 		return bus.Errorf(bus.CodeFork, "read room %s: the server shows no branch", r.id)
 	}
-	last := recs[len(recs)-1]
-	var key *room.Key
+	last := branch[len(branch)-1]
+	left := a.chain.Clone()
 	if _, member := last.Member(r.client.ID()); member && last.Policy.Encrypted() {
-		k, err := r.openOwn(ctx, last)
+		key, err := r.openOwn(ctx, last)
 		if err != nil {
 			return err
 		}
-		key = &k
-	}
-	r.model.mu.Lock()
-	defer r.model.mu.Unlock()
-	if key != nil {
-		err = r.model.chain.SwitchWithKey(recs, *key)
-	} else {
-		err = r.model.chain.Switch(recs)
-	}
-	if err != nil {
+		err = a.chain.SwitchWithKey(branch, key)
+		if err != nil {
+			return err
+		}
+	} else if err := a.chain.Switch(branch); err != nil {
 		return err
 	}
-	clear(r.model.keyless)
+	a.left = left
 	r.client.log.Warn("client", "room", r.id.String(), "resolved_fork_up_to", last.Epoch)
 	return nil
+}
+
+// fetchBranch returns what the server shows from the first record on that the
+// chain does not have. Each of them may follow the one before it, so there are
+// only as many as authorities have signed.
+func (a *advance) fetchBranch(ctx context.Context) ([]*room.Record, error) {
+	r := a.room
+	var branch []*room.Record
+	var before *room.Record
+	for from := bus.Epoch(0); ; {
+		page, err := r.fetchPage(ctx, from)
+		if err != nil {
+			return nil, err
+		}
+		for _, rec := range page.recs {
+			if known := a.chain.At(rec.Epoch); len(branch) > 0 || known == nil || known.Hash() != rec.Hash() {
+				if !mayFollow(rec, r.id, before) {
+					return nil, bus.Errorf(bus.CodeFork, "read room %s: record %d of the branch that the server shows may not follow the one before", r.id, rec.Epoch)
+				}
+				branch = append(branch, rec)
+			}
+			before = rec
+		}
+		switch {
+		case !page.more:
+			return branch, nil
+		case len(branch) > maxRecordsAtOnce:
+			return nil, bus.Errorf(bus.CodeTooLarge, "read room %s: the branch that the server shows has more than %d records", r.id, maxRecordsAtOnce)
+		}
+		from = before.Epoch + 1
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -176,9 +177,13 @@ func (fs *flights) ready(ctx context.Context) error {
 	return nil
 }
 
-// check refuses to send under a record that does not let this client send.
+// check refuses to send under a record that does not let this client send, and
+// under one that may not be the room's newest.
 func (fs *flights) check(head *room.Record) error {
 	c := fs.pub.room.client
+	if err := fs.pub.room.model.doubted(); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
 	role := head.Role(c.ID())
 	switch {
 	case !role.Valid():

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -10,9 +11,11 @@ import (
 	"github.com/enmanuel/unibus/lib/room"
 )
 
-// model is what has been verified about a room. Its head is the newest record
-// whose pin has moved: the chain may be ahead of it for the time that takes.
+// model is what has been verified about a room, up to the head: the newest
+// record whose pin has moved. The chain ends with it.
 type model struct {
+	syncing gate // whoever fetches and accepts records; the chain changes under it only
+
 	mu    sync.RWMutex
 	chain *room.Chain
 	head  *room.Record
@@ -22,16 +25,33 @@ type model struct {
 	keyless map[bus.Epoch]bool
 	// moved is closed, and replaced, when the head moves.
 	moved chan struct{}
+	// doubt is why nothing may be sent under the head, nil where it may.
+	doubt error
 }
 
 func newModel(id bus.RoomID) *model {
 	return &model{
+		syncing: make(gate, 1),
 		chain:   room.NewChain(id),
 		closed:  map[bus.Epoch]time.Time{},
 		keyless: map[bus.Epoch]bool{},
 		moved:   make(chan struct{}),
 	}
 }
+
+// gate lets one in at a time. Those who wait give up with their context.
+type gate chan struct{}
+
+func (g gate) enter(ctx context.Context) error {
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return bus.Errorf(bus.CodeTimeout, "wait for records that are being read: %w", ctx.Err())
+	}
+}
+
+func (g gate) leave() { <-g }
 
 // current returns the head, its key where there is one, and a channel that
 // closes when it moves.
@@ -54,14 +74,12 @@ func (m *model) at(e bus.Epoch) *room.Record {
 	return m.chain.At(e)
 }
 
-// advance makes the chain's head the one that is used.
-func (m *model) advance(now time.Time) {
+// install puts a chain to use that goes on from the one before or, where it is
+// of another branch, takes its place.
+func (m *model) install(chain *room.Chain, otherBranch bool, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	next := m.chain.Head()
-	if m.head == next {
-		return
-	}
+	next := chain.Head()
 	for e := next.Epoch; e > 0; e-- {
 		if _, ok := m.closed[e-1]; ok && m.head != nil && e <= m.head.Epoch {
 			break
@@ -69,14 +87,41 @@ func (m *model) advance(now time.Time) {
 		// What was replaced before this client looked ended when its successor
 		// was made, or now if that is said to be later.
 		at := now
-		if made := m.chain.At(e).Created; m.head == nil && made.Before(now) {
+		if made := chain.At(e).Created; m.head == nil && made.Before(now) {
 			at = made
 		}
 		m.closed[e-1] = at
 	}
-	m.head = next
+	if otherBranch {
+		clear(m.keyless)
+	}
+	m.chain, m.head = chain, next
 	close(m.moved)
 	m.moved = make(chan struct{})
+}
+
+// judge takes in how a look for records ended. Where the head turned out to be
+// on one of two branches, or behind what another process of this identity has
+// accepted, nothing is sent under it until a look ends well: whoever a later
+// record removed could read it.
+func (m *model) judge(err error) {
+	_, forked := errors.AsType[*room.ForkError](err)
+	_, elsewhere := errors.AsType[*pinError](err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case err == nil:
+		m.doubt = nil
+	case forked || elsewhere:
+		m.doubt = err
+	}
+}
+
+// doubted returns why nothing may be sent under the head, nil where it may.
+func (m *model) doubted() error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.doubt
 }
 
 // view shows a model to a [frame.Opener], whose calls its owner brackets with
@@ -115,9 +160,11 @@ func (v view) SignPub(id bus.ID) (bus.SignPub, bool) {
 // back from a later epoch whose key is known or, where no history leads there,
 // from this member's own copy.
 func (r *Room) openEarlier(ctx context.Context, e bus.Epoch) error {
-	r.syncing.Lock()
-	defer r.syncing.Unlock()
 	m := r.model
+	if err := m.syncing.enter(ctx); err != nil {
+		return err
+	}
+	defer m.syncing.leave()
 	m.mu.Lock()
 	_, known := m.chain.Key(e)
 	if !known {

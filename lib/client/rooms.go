@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,12 +21,12 @@ import (
 // records: who may send, who can read and with which key is always what the
 // newest verified record says. It may be used from several goroutines at once.
 type Room struct {
-	client  *Client
-	id      bus.RoomID
-	model   *model
-	syncing sync.Mutex // held while records are fetched and accepted
-	pub     *publisher
-	live    *liveHub
+	client *Client
+	id     bus.RoomID
+	model  *model
+	pub    *publisher
+	live   *liveHub
+	seen   seenFrames
 }
 
 // Member is a member of a room.
