@@ -81,8 +81,9 @@ type delivered struct {
 type cursorState struct {
 	V       int            `json:"v"`
 	Room    bus.RoomID     `json:"room"`
-	Next    uint64         `json:"next"` // place in the shard's stream to read from; 0 is not decided yet
-	Seen    uint64         `json:"seen"` // places up to here were read before
+	Next    uint64         `json:"next"`            // place in the shard's stream to read from; 0 is not decided yet
+	Seen    uint64         `json:"seen"`            // places up to here were read before
+	Since   int64          `json:"since,omitempty"` // when it began, in Unix seconds, if that was at Now
 	Heights []frame.Height `json:"heights,omitempty"`
 	// Missing are seqs below their session's height that have not come.
 	Missing []frame.Height `json:"missing,omitempty"`
@@ -171,9 +172,17 @@ func (cur *Cursor) begin() (after uint64, heights []frame.Height, now bool, err 
 	}
 	cur.old = slices.Clone(cur.missing)
 	if cur.saved.Next == 0 {
+		cur.saved.Since = cur.room.client.config.Now().Unix()
 		return 0, nil, true, nil
 	}
 	return cur.saved.Next - 1, cur.saved.Heights, false, nil
+}
+
+// since returns when the cursor began, where that was at [Now].
+func (cur *Cursor) since() (at time.Time, ok bool) {
+	cur.mu.Lock()
+	defer cur.mu.Unlock()
+	return time.Unix(cur.saved.Since, 0), cur.saved.Since != 0
 }
 
 // placed fixes where a cursor that begins now begins.
@@ -294,7 +303,7 @@ func (cur *Cursor) Ack(m *Message) error {
 		next = min(next, place)
 	}
 	state := cursorState{
-		V: 1, Room: cur.room.id, Next: next, Seen: max(cur.saved.Seen, cur.next-1),
+		V: 1, Room: cur.room.id, Next: next, Seen: max(cur.saved.Seen, cur.next-1), Since: cur.saved.Since,
 		Heights: heightList(cur.heights), Missing: seqList(cur.missing),
 	}
 	if !m.Last {

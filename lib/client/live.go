@@ -9,7 +9,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/enmanuel/unibus/lib/bus"
-	"github.com/enmanuel/unibus/lib/frame"
 )
 
 // liveHub is the one subscription to a live room, and the readers it serves.
@@ -24,9 +23,6 @@ type liveHub struct {
 	sub     *nats.Subscription
 	unwatch func()
 	denied  error // of the subscription as it is
-	// seen is the highest seq of each session that was read, for those who
-	// remove its sender.
-	seen map[sessionKey]bus.Seq
 }
 
 // sessionKey names a sender's session.
@@ -36,7 +32,7 @@ type sessionKey struct {
 }
 
 func newLiveHub(r *Room) *liveHub {
-	return &liveHub{room: r, subject: bus.RoomSubject(r.id, false), seen: map[sessionKey]bus.Seq{}}
+	return &liveHub{room: r, subject: bus.RoomSubject(r.id, false)}
 }
 
 // add begins to read and returns when everything sent later is sure to come.
@@ -151,31 +147,4 @@ func (h *liveHub) receive(msg *nats.Msg) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	shareFrame(rawFrame{sender: sender, data: msg.Data}, h.feeds, (*feed).offerLive)
-}
-
-// note remembers how far a session has come.
-func (h *liveHub) note(head *frame.Header) {
-	key := sessionKey{head.Sender, head.Session}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if last, ok := h.seen[key]; ok && last >= head.Seq {
-		return
-	}
-	if len(h.seen) >= bus.WindowHeights {
-		clear(h.seen)
-	}
-	h.seen[key] = head.Seq
-}
-
-// heights returns how far the sessions of these senders have come.
-func (h *liveHub) heights(senders map[bus.ID]bool) []frame.Height {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var out []frame.Height
-	for k, seq := range h.seen {
-		if senders[k.sender] {
-			out = append(out, frame.Height{Sender: k.sender, Session: k.session, Seq: seq})
-		}
-	}
-	return out
 }

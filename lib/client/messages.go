@@ -109,7 +109,16 @@ func (Origin) isFrom() {}
 // Reading has begun when Messages returns, and waits: frames of a persisted room
 // are fetched as fast as the loop takes them, and none is skipped however slow
 // it is; of a live room, what the loop is too slow for is lost and shows as a
-// gap. A connection that breaks interrupts and changes nothing. The iterator can
+// gap.
+//
+// No iteration hands out a frame twice. One that begins at Now, and a cursor
+// that began there, also refuses what was signed more than three minutes before
+// (bus.ClockSkew and bus.PublishTimeout together), and one that begins at Now
+// what this client has read from the room before, by any iteration: the frame
+// comes as a *FrameError with [bus.CodeReplay]. What happened before the client
+// was dialled, and less than three minutes before, it cannot tell from new.
+//
+// A connection that breaks interrupts and changes nothing. The iterator can
 // be used once. Whoever does not use it must end ctx.
 func (r *Room) Messages(ctx context.Context, from From) iter.Seq2[*Message, error] {
 	var used atomic.Bool

@@ -21,6 +21,7 @@ type reader struct {
 	stopAtEnd bool
 	only      map[string]bool // tokens of the senders that count; nil is all
 	cursor    *Cursor         // nil where the place is not kept
+	begun     *beginning      // nil where the past is read too
 
 	view    view
 	window  *frame.Window
@@ -75,8 +76,15 @@ func (r *Room) newReader(ctx context.Context, from From) (*reader, error) {
 			return nil, err
 		}
 		rd.cursor = f
+		if since, ok := f.since(); ok {
+			rd.begun = &beginning{at: since}
+		}
 	default:
 		return nil, bus.Errorf(bus.CodeUsage, "read room %s: from nowhere", r.id)
+	}
+	if now {
+		// Before the feed has its place: what is seen after that may be new here.
+		rd.begun = &beginning{at: c.config.Now(), seen: r.seen.snapshot()}
 	}
 	rd.window = frame.NewWindow(heights)
 	rd.opener = frame.NewOpener(rd.view, rd.window, c.config.Now)
@@ -242,6 +250,9 @@ func (rd *reader) try(w waitingFrame, yield func(*Message, error) bool) bool {
 	}
 	opened, err := rd.open(w)
 	rd.view.mu.RUnlock()
+	if err == nil {
+		err = rd.begun.check(opened)
+	}
 	if err != nil && lacks && w.err != nil {
 		err = w.err // why it cannot be opened
 	}
@@ -252,9 +263,7 @@ func (rd *reader) try(w waitingFrame, yield func(*Message, error) bool) bool {
 	case err != nil:
 		return rd.refuse(w.rawFrame, &w.header, err, yield)
 	}
-	if !rd.persisted {
-		rd.room.live.note(&w.header)
-	}
+	rd.room.seen.note(&w.header)
 	rd.places[opened] = w.streamSeq
 	if rd.cursor != nil && rd.cursor.found(&w.header) {
 		return rd.hand([]frame.Delivery{{Frame: opened, Late: true}}, yield)
@@ -345,7 +354,7 @@ func (rd *reader) hand(deliveries []frame.Delivery, yield func(*Message, error) 
 // is stored.
 func (r *Room) heightsOf(ctx context.Context, persisted bool, senders map[bus.ID]bool) ([]frame.Height, error) {
 	if !persisted {
-		return r.live.heights(senders), nil
+		return r.seen.heights(senders), nil
 	}
 	rd, err := r.newReader(ctx, Stored)
 	if err != nil {

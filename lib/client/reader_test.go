@@ -3,6 +3,7 @@ package client
 import (
 	"crypto/rand"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func (p *pair) sealed(t *testing.T, session bus.SessionID, seq bus.Seq, sent tim
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rawFrame{sender: p.alice.id.Token(), data: data}
+	return rawFrame{sender: p.alice.id.Token(), data: data, streamSeq: 1}
 }
 
 // reader begins to read bob's room without a loop. Alice's key is known.
@@ -87,5 +88,101 @@ func TestMisdirectedFrameHoldsNobodyBack(t *testing.T) {
 				t.Errorf("then read %q, %v", bodies, err)
 			}
 		})
+	}
+}
+
+// A reader that begins now takes nothing for new that another one has had, nor
+// what was signed long before: a server can store or send both again.
+func TestNowRefusesWhatIsOld(t *testing.T) {
+	p := newPair(t)
+	old, now := p.later()
+	cur := p.cursor(t)
+	session := bus.SessionID{1}
+	first := p.reader(t, Now)
+	early := p.sealed(t, session, 5, now, "pay 100")
+	copies := [][]byte{slices.Clone(early.data), slices.Clone(early.data), slices.Clone(early.data)}
+	if bodies, err := first.give(early); err != nil || len(bodies) != 1 {
+		t.Fatalf("read %q, %v", bodies, err)
+	}
+	if bodies, err := first.give(rawFrame{sender: early.sender, data: copies[2], streamSeq: 2}); err != nil || len(bodies) != 0 {
+		t.Errorf("twice in one iteration: %q, %v", bodies, err)
+	}
+	for i, from := range []From{Now, cur} {
+		rd := p.reader(t, from)
+		if bodies, err := rd.give(rawFrame{sender: early.sender, data: copies[i], streamSeq: 2}); !errors.Is(err, bus.ErrReplay) || len(bodies) != 0 {
+			t.Errorf("%T: what another iteration had: %q, %v", from, bodies, err)
+		}
+		stale := p.sealed(t, bus.SessionID{2, byte(i)}, 0, old, "pay 200")
+		if bodies, err := rd.give(stale); !errors.Is(err, bus.ErrReplay) || len(bodies) != 0 {
+			t.Errorf("%T: what was sent long before: %q, %v", from, bodies, err)
+		}
+		next := p.sealed(t, session, bus.Seq(6+i), now, "next")
+		if bodies, err := rd.give(next); err != nil || len(bodies) != 1 {
+			t.Errorf("%T: what follows: %q, %v", from, bodies, err)
+		}
+		// What was missing of a session and comes late is new all the same.
+		late := p.sealed(t, session, bus.Seq(3+i), now, "late")
+		if bodies, err := rd.give(late); err != nil || len(bodies) != 1 {
+			t.Errorf("%T: what nobody had: %q, %v", from, bodies, err)
+		}
+	}
+	// The past is read by those who ask for it.
+	stored := p.sealed(t, bus.SessionID{3}, 0, old, "stored")
+	if bodies, err := p.reader(t, Start).give(stored); err != nil || len(bodies) != 1 {
+		t.Errorf("from the start: %q, %v", bodies, err)
+	}
+}
+
+// later has bob's clock, as far as it is about reading, go ahead so much that
+// what is sent at old is of a time before he begins, which is now.
+func (p *pair) later() (old, now time.Time) {
+	old = time.Now()
+	now = old.Add(sentBefore + time.Minute)
+	p.bob.config.Now = func() time.Time { return now }
+	return old, now
+}
+
+// cursor opens a cursor of bob's that begins now.
+func (p *pair) cursor(t *testing.T) *Cursor {
+	t.Helper()
+	cur, err := p.theirs.OpenCursor(t.Context(), "now", Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cur.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return cur
+}
+
+// A cursor that began now knows when that was, whoever opens it.
+func TestCursorRemembersWhenItBegan(t *testing.T) {
+	p := newPair(t)
+	old, now := p.later()
+	cur := p.cursor(t)
+	rd := p.reader(t, cur)
+	raw := p.sealed(t, bus.SessionID{1}, 0, now, "new")
+	raw.streamSeq = cur.next
+	rd.accept(raw, func(m *Message, err error) bool {
+		if err == nil {
+			err = cur.Ack(m)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return true
+	})
+	rd.release()
+	if err := cur.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := p.cursor(t)
+	rd = p.reader(t, again)
+	stale := p.sealed(t, bus.SessionID{2}, 0, old, "old")
+	stale.streamSeq = again.next
+	if bodies, err := rd.give(stale); !errors.Is(err, bus.ErrReplay) || len(bodies) != 0 {
+		t.Errorf("read %q, %v", bodies, err)
 	}
 }
