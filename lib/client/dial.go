@@ -34,6 +34,8 @@ type Client struct {
 	handles  stateFile[handlePins]
 	accepted stateFile[acceptedRooms]
 
+	equivocations equivocations
+
 	self      atomic.Pointer[identity.Identity]
 	ownCard   atomic.Pointer[identity.Card]
 	transport *identity.Transport

@@ -309,7 +309,7 @@ func (rd *reader) open(w waitingFrame) (*frame.Opened, error) {
 // refuse tells that a frame failed a check.
 func (rd *reader) refuse(raw rawFrame, h *frame.Header, err error, yield func(*Message, error) bool) bool {
 	if e, ok := errors.AsType[*frame.EquivocationError](err); ok {
-		rd.room.client.keepProof("equivocation", e.Proof.Bytes())
+		rd.room.client.keepEquivocation(h, &e.Proof)
 	}
 	rd.skip(raw)
 	return yield(nil, &FrameError{Room: rd.room.id, Sender: h.Sender, Session: h.Session, Seq: h.Seq, StreamSeq: raw.streamSeq, Err: err})
