@@ -9,7 +9,8 @@
 //
 //   - config.go, dial.go, link.go: [Config] and connecting. control.go: requests.
 //   - rooms.go, chain.go, model.go: rooms and their verified chains of records.
-//     members.go, notices.go: new records, and who hears of them.
+//     members.go, unsettled.go, notices.go: new records, until they count, and
+//     who hears of them.
 //   - publish.go, batch.go, publisher.go, flight.go, ack.go: messages on their
 //     way out, from a queue into frames to the answers for those.
 //   - messages.go, reader.go, missing.go: [Room.Messages], order, and waiting for

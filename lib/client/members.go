@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
-	"net/http"
 	"slices"
 	"time"
 
-	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/room"
 )
@@ -32,7 +29,7 @@ func (r *Room) Invite(ctx context.Context, who string, role bus.Role) error {
 	if !role.Valid() {
 		return bus.Errorf(bus.CodeUsage, "invite %s: %s is no role", who, role)
 	}
-	return r.change(ctx, "invite", func(d *change) error {
+	return r.change(ctx, "invite", asked, func(d *change) error {
 		if d.head.Role(id) == role {
 			d.done = true
 			return nil
@@ -58,7 +55,7 @@ func (r *Room) Remove(ctx context.Context, who ...string) error {
 		}
 		ids[i] = id
 	}
-	return r.change(ctx, "remove", func(d *change) error {
+	return r.change(ctx, "remove", asked, func(d *change) error {
 		d.done = true
 		for _, id := range ids {
 			if _, member := d.head.Member(id); member {
@@ -73,7 +70,7 @@ func (r *Room) Remove(ctx context.Context, who ...string) error {
 // Rotate makes the room's next record with the same members and a new key, and
 // renews it for as long as it lived before.
 func (r *Room) Rotate(ctx context.Context) error {
-	return r.change(ctx, "rotate", func(*change) error { return nil })
+	return r.change(ctx, "rotate", asked, func(*change) error { return nil })
 }
 
 // change is a record in the making.
@@ -86,21 +83,43 @@ type change struct {
 // changeTries is how often a change is made again after somebody else was first.
 const changeTries = 16
 
+// occasion is why a record is made.
+type occasion int
+
+const (
+	asked   occasion = iota // somebody called
+	unasked                 // this client thinks it is time
+)
+
 // change makes the next record of the room and has the servers accept it. Where
-// somebody else was first it reads what they did and starts over.
-func (r *Room) change(ctx context.Context, verb string, edit func(*change) error) error {
+// somebody else was first it reads what they did and starts over. It signs
+// nothing while an earlier record of its own may still become the head.
+func (r *Room) change(ctx context.Context, verb string, why occasion, edit func(*change) error) error {
+	if err := r.changeAlone(ctx, why, edit); err != nil {
+		return fmt.Errorf("%s in room %s: %w", verb, r.id, err)
+	}
+	return nil
+}
+
+func (r *Room) changeAlone(ctx context.Context, why occasion, edit func(*change) error) error {
+	s, err := r.beginSigning(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.unlock()
+	if err := s.finishEarlier(ctx, why); err != nil {
+		return err
+	}
 	for try := 1; ; try++ {
-		err := r.changeOnce(ctx, edit)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, bus.ErrConflict) || try == changeTries || !sleep(ctx, mathrand.N(time.Duration(try)*20*time.Millisecond)) {
-			return fmt.Errorf("%s in room %s: %w", verb, r.id, err)
+		err := r.changeOnce(ctx, s, edit)
+		// A conflict is there only once the head has moved.
+		if bus.CodeOf(err) != bus.CodeConflict || try == changeTries || !sleep(ctx, mathrand.N(time.Duration(try)*20*time.Millisecond)) {
+			return err
 		}
 	}
 }
 
-func (r *Room) changeOnce(ctx context.Context, edit func(*change) error) error {
+func (r *Room) changeOnce(ctx context.Context, s *signing, edit func(*change) error) error {
 	if err := r.sync(ctx); err != nil {
 		return err
 	}
@@ -138,7 +157,7 @@ func (r *Room) changeOnce(ctx context.Context, edit func(*change) error) error {
 	if err != nil {
 		return err
 	}
-	return r.append(ctx, signed)
+	return s.put(ctx, signed)
 }
 
 func describeRole(role bus.Role) string {
@@ -146,36 +165,6 @@ func describeRole(role bus.Role) string {
 		return "somebody who is no member"
 	}
 	return "a " + role.String()
-}
-
-// append has the servers accept a record. They may have done so although the
-// answer got lost, or say that somebody else was first when it was this very
-// record: what counts is what they have afterwards.
-func (r *Room) append(ctx context.Context, signed *room.Signed) error {
-	err := r.client.control.call(ctx, http.MethodPost, api.RecordsPath(r.id), upload(signed), nil)
-	if err != nil && !errors.Is(err, bus.ErrConflict) && !maybeDone(err) {
-		return err
-	}
-	var rec *room.Record
-	for began := time.Now(); ; {
-		if syncErr := r.sync(ctx); syncErr != nil {
-			return errors.Join(err, syncErr)
-		}
-		rec = r.model.at(signed.Record.Epoch)
-		// Another node than the one that took it may be a little behind.
-		if rec != nil || err != nil || time.Since(began) > grantWait || !sleep(ctx, retryPause) {
-			break
-		}
-	}
-	switch {
-	case rec != nil && rec.Hash() == signed.Record.Hash():
-		return nil
-	case rec != nil && err == nil:
-		return bus.Errorf(bus.CodeConflict, "the server took record %d and shows another", signed.Record.Epoch)
-	case err == nil:
-		return bus.Errorf(bus.CodeUnknownOutcome, "the server took record %d and does not show it", signed.Record.Epoch)
-	}
-	return err
 }
 
 // memberSpecs finds the cards to seal to. Members stay reachable with an expired

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -99,11 +98,11 @@ func (r *Room) upkeep(ctx context.Context) {
 	if !head.Role(r.client.ID()).IsAuthority() || !due(head, r.client.config.Now()) {
 		return
 	}
-	err := r.change(ctx, "renew", func(d *change) error {
+	err := r.change(ctx, "renew", unasked, func(d *change) error {
 		d.done = !due(d.head, r.client.config.Now())
 		return nil
 	})
-	if err != nil && ctx.Err() == nil && !errors.Is(err, bus.ErrConflict) {
+	if err != nil && ctx.Err() == nil && bus.CodeOf(err) != bus.CodeConflict {
 		r.client.events.raise(EventUpkeep, r.id, err, "")
 	}
 }

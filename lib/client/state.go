@@ -27,6 +27,7 @@ const (
 //	cards, card       newest cards seen (identity.CardPins); the own card
 //	handles.json      handles pinned on first use
 //	rooms.json        rooms made or accepted, and their names
+//	unsettled/        signed records of which it is not known whether they count
 //	cursors/          places of durable readers
 //	proofs/           what proves a fork or an equivocation
 type state struct {
