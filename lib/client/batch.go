@@ -65,8 +65,11 @@ func (b *batch) full() bool {
 	return b.budget.Records() >= bus.MaxRecords || b.budget.FrameSize() >= bus.MaxFrameSize*3/4
 }
 
-// sealed gives the batch's buffers back.
+// sealed gives the batch's buffers back. Doing so again changes nothing.
 func (b *batch) sealed() {
+	if b.recs == nil {
+		return
+	}
 	clear(b.recs)
 	arenas.Put(&batchBuffers{recs: b.recs, arena: b.arena})
 	b.recs, b.arena = nil, nil

@@ -32,10 +32,11 @@ const (
 	flushWait = 10 * time.Second
 )
 
-// flight is a sealed frame without an outcome. Its bytes and its id stay what
-// they are, however often it is sent.
+// flight is a sealed frame without an outcome. Once a server may have it, its
+// bytes and its id stay what they are, however often it is sent.
 type flight struct {
 	batch    *batch
+	head     *room.Record // under which it is sealed
 	receipt  Receipt
 	subject  string
 	shard    int
@@ -93,7 +94,7 @@ func (p *publisher) run() {
 			p.flights.handle(a, now)
 		}
 		p.flights.expire(now)
-		p.flights.sendAgain(now)
+		p.flights.sendAgain(ctx, now)
 		for p.flights.mayLaunch() {
 			b := p.next(len(p.flights.list))
 			if b == nil {
@@ -129,25 +130,17 @@ func (fs *flights) mayLaunch() bool {
 
 // launch seals a batch and sends it for the first time.
 func (fs *flights) launch(ctx context.Context, b *batch) {
-	c, r := fs.pub.room.client, fs.pub.room
+	f := &flight{batch: b, shard: bus.Shard(fs.pub.room.id), deadline: b.since.Add(bus.PublishTimeout)}
 	err := fs.ready(ctx)
-	var f *flight
 	if err == nil {
-		f, err = fs.seal(b, c.config.Now())
+		err = fs.seal(f, fs.seq)
 	}
-	b.sealed()
 	if err != nil {
+		f.free()
 		fs.pub.settle(b, Receipt{}, err)
 		return
 	}
-	f.subject = bus.DataSubject(r.id, c.ID(), f.stored)
-	f.shard = bus.Shard(r.id)
-	f.deadline = b.since.Add(bus.PublishTimeout)
-	if f.stored {
-		f.token = c.acks.expect(fs.pub, f)
-	} else {
-		fs.settled = true // nothing of a live room is sent out of order
-	}
+	fs.seq++
 	fs.list = append(fs.list, f)
 	fs.send(f)
 }
@@ -194,25 +187,49 @@ func (fs *flights) check(head *room.Record) error {
 	return head.CheckTime(c.config.Now())
 }
 
-func (fs *flights) seal(b *batch, now time.Time) (*flight, error) {
-	buf := frameBuffers.Get().(*[]byte)
-	data, hash, err := fs.sealer.Seal((*buf)[:0], fs.seq, now, b.recs)
+// seal makes the frame of a flight under the sealer's record.
+func (fs *flights) seal(f *flight, seq bus.Seq) error {
+	c, r, now := fs.pub.room.client, fs.pub.room, fs.pub.room.client.config.Now()
+	if f.data == nil {
+		f.data = *frameBuffers.Get().(*[]byte)
+	}
+	data, hash, err := fs.sealer.Seal(f.data[:0], seq, now, f.batch.recs)
+	f.data = data
 	if err != nil {
-		frameBuffers.Put(buf)
-		return nil, err
+		return err
 	}
-	f := &flight{
-		batch:  b,
-		data:   data,
-		msgID:  frame.MsgID(hash),
-		stored: fs.head.Policy.Persisted(),
-		receipt: Receipt{
-			Room: fs.head.Room, Epoch: fs.head.Epoch, Session: fs.pub.room.client.Session(),
-			Seq: fs.seq, Sent: now.UTC().Truncate(time.Microsecond),
-		},
+	f.head, f.msgID, f.stored = fs.head, frame.MsgID(hash), fs.head.Policy.Persisted()
+	f.receipt = Receipt{
+		Room: r.id, Epoch: fs.head.Epoch, Session: c.Session(),
+		Seq: seq, Sent: now.UTC().Truncate(time.Microsecond),
 	}
-	fs.seq++
-	return f, nil
+	f.subject = bus.DataSubject(r.id, c.ID(), f.stored)
+	switch {
+	case !f.stored:
+		fs.settled = true // nothing of a live room is sent out of order
+	case f.token == "":
+		f.token = c.acks.expect(fs.pub, f)
+	}
+	return nil
+}
+
+// reseal makes the frame of a flight that no server has seen anew where there is
+// a newer record: the one before may have had a reader who is gone since.
+func (fs *flights) reseal(ctx context.Context, f *flight) error {
+	if err := fs.ready(ctx); err != nil || fs.head == f.head {
+		return err
+	}
+	return fs.seal(f, f.receipt.Seq)
+}
+
+// free gives the memory of a flight back.
+func (f *flight) free() {
+	f.batch.sealed()
+	if f.data != nil {
+		data := f.data
+		f.data = nil
+		frameBuffers.Put(&data)
+	}
 }
 
 // send makes one attempt. A connection that is down does not count as one.
@@ -228,25 +245,53 @@ func (fs *flights) send(f *flight) {
 	now := time.Now()
 	switch {
 	case err == nil:
-		f.attempts++
-		f.lastSent, f.retryAt, f.conn = now, time.Time{}, conn
 	case errors.Is(err, nats.ErrMaxPayload):
 		fs.resolve(f, bus.Errorf(bus.CodeTooLarge, "publish: %w", err))
-	default:
+		return
+	case neverWritten(err):
 		f.lastErr = bus.Errorf(bus.CodeUnavailable, "publish: %w", err)
 		f.retryAt = now.Add(retryPause)
+		return
+	default:
+		// The connection broke over it, and the server may have it all.
+		f.lastErr = bus.Errorf(bus.CodeUnavailable, "publish: %w", err)
+		conn = 0
 	}
+	f.attempts++
+	f.lastSent, f.retryAt, f.conn = now, time.Time{}, conn
+	f.batch.sealed()
 }
 
-// sendAgain sends what was turned away or got no answer, in order.
-func (fs *flights) sendAgain(now time.Time) {
+// neverWritten reports whether nothing of a message has left this process when
+// publishing it failed.
+func neverWritten(err error) bool {
+	for _, early := range []error{
+		nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining,
+		nats.ErrInvalidConnection, nats.ErrBadSubject, nats.ErrHeadersNotSupported,
+	} {
+		if errors.Is(err, early) {
+			return true
+		}
+	}
+	return false
+}
+
+// sendAgain sends what was turned away, got no answer or never left, in order.
+func (fs *flights) sendAgain(ctx context.Context, now time.Time) {
 	if !fs.pub.room.client.online() {
 		return
 	}
 	for _, f := range slices.Clone(fs.list) {
-		if at, ok := f.again(); ok && !now.Before(at) {
-			fs.send(f)
+		if at, ok := f.again(); !ok || now.Before(at) {
+			continue
 		}
+		if f.attempts == 0 {
+			if err := fs.reseal(ctx, f); err != nil {
+				fs.resolve(f, err)
+				continue
+			}
+		}
+		fs.send(f)
 	}
 }
 
@@ -411,9 +456,7 @@ func (fs *flights) resolve(f *flight, err error) {
 	if f.token != "" {
 		fs.pub.room.client.acks.forget(f.token)
 	}
-	data := f.data
-	f.data = nil
-	frameBuffers.Put(&data)
+	f.free()
 	fs.pub.settle(f.batch, f.receipt, err)
 }
 
