@@ -42,7 +42,7 @@ type Client struct {
 	control   *control
 	book      cardBook
 	signers   sync.Map // bus.ID to bus.SignPub: keys prove themselves by their id
-	names     sync.Map // bus.ID to bus.Handle
+	names     handleNames
 
 	nc       *nats.Conn
 	link     *link

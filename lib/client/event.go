@@ -1,7 +1,9 @@
 package client
 
 import (
+	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +24,7 @@ const (
 	EventRemoved      EventKind = "removed"      // the client is no longer a member of the room
 	EventCard         EventKind = "card"         // a card was renewed, or is old; Err is nil or why it was not renewed
 	EventUpkeep       EventKind = "upkeep"       // renewing or rotating a room failed; it is tried again
+	EventLost         EventKind = "lost"         // events came faster than OnEvent took them; Detail says how many it was not told of
 )
 
 // Event is something that happened apart from any call.
@@ -33,8 +36,14 @@ type Event struct {
 	Detail string     // for people
 }
 
+// maxWaiting is how many events of one kind wait for OnEvent. Servers can cause
+// any number of some kinds; these do not push out the others.
+const maxWaiting = 256
+
 // events hands events to OnEvent one by one, so that whoever raises one never
-// waits for it and OnEvent may call back into the client.
+// waits for it and OnEvent may call back into the client. An event that says the
+// same as the last one of its room that waits is not told twice, and where too
+// many of a kind wait the oldest go.
 type events struct {
 	log     *slog.Logger
 	now     func() time.Time
@@ -42,13 +51,15 @@ type events struct {
 
 	mu      sync.Mutex
 	queue   []Event
+	waiting map[EventKind]int // in queue
+	lost    int               // since OnEvent was last told
 	running bool
 	closed  bool
 	idle    sync.Cond // !running
 }
 
 func newEvents(log *slog.Logger, now func() time.Time, onEvent func(Event)) *events {
-	e := &events{log: log, now: now, onEvent: onEvent}
+	e := &events{log: log, now: now, onEvent: onEvent, waiting: map[EventKind]int{}}
 	e.idle.L = &e.mu
 	return e
 }
@@ -77,19 +88,66 @@ func (e *events) raise(kind EventKind, room bus.RoomID, err error, detail string
 	if e.closed {
 		return
 	}
-	e.queue = append(e.queue, Event{Kind: kind, Time: e.now(), Room: room, Err: err, Detail: detail})
+	e.add(Event{Kind: kind, Time: e.now(), Room: room, Err: err, Detail: detail})
 	if !e.running {
 		e.running = true
 		go e.run()
 	}
 }
 
+// add puts an event into the queue.
+func (e *events) add(ev Event) {
+	for _, last := range slices.Backward(e.queue) {
+		if last.Room == ev.Room {
+			if last.says() == ev.says() {
+				return
+			}
+			break
+		}
+	}
+	if e.waiting[ev.Kind] >= maxWaiting {
+		oldest := slices.IndexFunc(e.queue, func(q Event) bool { return q.Kind == ev.Kind })
+		e.queue = slices.Delete(e.queue, oldest, oldest+1)
+		e.waiting[ev.Kind]--
+		e.lost++
+	}
+	e.queue = append(e.queue, ev)
+	e.waiting[ev.Kind]++
+}
+
+// said is what an event tells, apart from when.
+type said struct {
+	kind   EventKind
+	err    string
+	detail string
+}
+
+func (ev Event) says() said {
+	s := said{kind: ev.Kind, detail: ev.Detail}
+	if ev.Err != nil {
+		s.err = ev.Err.Error()
+	}
+	return s
+}
+
+// take removes the event that is told next from the queue.
+func (e *events) take() Event {
+	if e.lost > 0 {
+		ev := Event{Kind: EventLost, Time: e.now(), Detail: fmt.Sprintf("%d events", e.lost)}
+		e.lost = 0
+		return ev
+	}
+	ev := e.queue[0]
+	e.queue = slices.Delete(e.queue, 0, 1)
+	e.waiting[ev.Kind]--
+	return ev
+}
+
 func (e *events) run() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for len(e.queue) > 0 {
-		next := e.queue[0]
-		e.queue = e.queue[1:]
+		next := e.take()
 		e.mu.Unlock()
 		e.onEvent(next)
 		e.mu.Lock()

@@ -19,16 +19,23 @@ import (
 // far (see [Room.Remove]).
 //
 // Errors: [bus.CodeNotAuthority] where this client may not, [bus.CodeNotFound]
-// and [bus.CodePinChanged] for the handle, [bus.CodeCardMismatch] and its kin
-// where the servers show a card that cannot be right.
+// and [bus.CodePinChanged] for the handle, [bus.CodeRevoked] for one whose
+// account has ended, [bus.CodeCardMismatch] and its kin where the servers show a
+// card that cannot be right, [bus.CodeUnknownOutcome] where they took the record,
+// or may have, and do not show it: it may still count, and the next change of the
+// room sends it again before anything else.
 func (r *Room) Invite(ctx context.Context, who string, role bus.Role) error {
-	id, err := r.client.who(ctx, who)
+	peer, err := r.client.who(ctx, who)
 	if err != nil {
 		return err
 	}
-	if !role.Valid() {
+	switch {
+	case !role.Valid():
 		return bus.Errorf(bus.CodeUsage, "invite %s: %s is no role", who, role)
+	case peer.Status == bus.UserRevoked:
+		return bus.Errorf(bus.CodeRevoked, "invite %s: the account was revoked", who)
 	}
+	id := peer.ID
 	return r.change(ctx, "invite", asked, func(d *change) error {
 		if d.head.Role(id) == role {
 			d.done = true
@@ -49,11 +56,11 @@ func (r *Room) Invite(ctx context.Context, who string, role bus.Role) error {
 func (r *Room) Remove(ctx context.Context, who ...string) error {
 	ids := make([]bus.ID, len(who))
 	for i, w := range who {
-		id, err := r.client.who(ctx, w)
+		peer, err := r.client.who(ctx, w)
 		if err != nil {
 			return err
 		}
-		ids[i] = id
+		ids[i] = peer.ID
 	}
 	return r.change(ctx, "remove", asked, func(d *change) error {
 		d.done = true

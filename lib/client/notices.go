@@ -36,21 +36,56 @@ func (c *Client) hearNotice(msg *nats.Msg) {
 	if head, _, _ := r.model.current(); head == nil || n.Kind == api.NoticeRoom && head.Epoch >= n.Epoch {
 		return
 	}
-	c.spawn(func() { r.refresh(c.ctx) })
+	r.hint()
+}
+
+const (
+	// hintPause is the least time between two looks that hints led to.
+	hintPause = 250 * time.Millisecond
+	// refreshLimit bounds a look in the background. What was accepted by then
+	// counts, and the next one goes on from there.
+	refreshLimit = bus.HeadPoll
+	// upkeepLimit bounds an attempt to renew or rotate.
+	upkeepLimit = 5 * time.Minute
+)
+
+// hint has the room's records looked at in the background. Any number of hints
+// that come while that is under way lead to one more look: whoever sends them,
+// it costs a client one goroutine a room.
+func (r *Room) hint() {
+	if r.hints.Add(1) > 1 {
+		return // whoever is at it will see
+	}
+	c := r.client
+	c.spawn(func() {
+		for {
+			seen := r.hints.Load()
+			r.refresh(c.ctx)
+			if r.hints.CompareAndSwap(seen, 0) || !sleep(c.ctx, hintPause) {
+				return
+			}
+		}
+	})
 }
 
 // refresh is sync in the background: failures are events, and end nothing.
 func (r *Room) refresh(ctx context.Context) {
-	if err := r.sync(ctx); err != nil && ctx.Err() == nil {
+	limited, cancel := context.WithTimeout(ctx, refreshLimit)
+	defer cancel()
+	if err := r.sync(limited); err != nil && ctx.Err() == nil {
 		r.client.log.Warn("client", "room", r.id.String(), "refresh", err)
 	}
 }
 
 // watchRooms asks for heads every [bus.HeadPoll], since notices may be lost or
-// withheld, and keeps rooms and the own card from growing old.
+// withheld, looks for what other processes have pinned, and keeps rooms and the
+// own card from growing old.
 func (c *Client) watchRooms() {
 	for sleep(c.ctx, bus.HeadPoll/2+rand.N(bus.HeadPoll/2)) {
 		c.checkRooms()
+		if err := c.loadHandles(); err != nil {
+			c.log.Warn("client", "poll", err)
+		}
 		if halfLife(c.card(), c.config.Now()) {
 			if err := c.ensureCard(c.ctx); err != nil && c.ctx.Err() == nil {
 				c.events.raise(EventCard, bus.RoomID{}, err, "")
@@ -62,19 +97,16 @@ func (c *Client) watchRooms() {
 	}
 }
 
-// checkRooms has every open room whose head is another than the servers say
-// read its records.
+// checkRooms has every open room read its records whose head is another than
+// the servers say, or than the pin that another process may have moved.
 func (c *Client) checkRooms() {
 	rooms := c.loaded()
 	if len(rooms) == 0 {
 		return
 	}
 	heads, err := c.heads(c.ctx)
-	if err != nil {
-		if c.ctx.Err() == nil {
-			c.log.Warn("client", "poll", err)
-		}
-		return
+	if err != nil && c.ctx.Err() == nil {
+		c.log.Warn("client", "poll", err)
 	}
 	now := map[bus.RoomID]bus.RecordHash{}
 	for _, h := range heads {
@@ -83,11 +115,20 @@ func (c *Client) checkRooms() {
 	for _, r := range rooms {
 		head, _, _ := r.model.current()
 		_, member := head.Member(c.id)
+		hash, listed := now[r.id]
 		// A room that is not listed any more has a record that says why.
-		if hash, listed := now[r.id]; listed && hash != head.Hash() || !listed && member {
+		changed := err == nil && (listed && hash != head.Hash() || !listed && member)
+		if changed || r.astray(head) {
 			r.refresh(c.ctx)
 		}
 	}
+}
+
+// astray reports whether the head may not be the newest record that processes of
+// this identity have accepted, which no server would have to say.
+func (r *Room) astray(head *room.Record) bool {
+	pin, pinned, err := r.client.pins.Get(r.client.ctx, r.id)
+	return err != nil || pinned && pin != room.PinOf(head) || r.model.doubted() != nil
 }
 
 // upkeep renews the room's record at half-life and rotates its key when the
@@ -98,7 +139,9 @@ func (r *Room) upkeep(ctx context.Context) {
 	if !head.Role(r.client.ID()).IsAuthority() || !due(head, r.client.config.Now()) {
 		return
 	}
-	err := r.change(ctx, "renew", unasked, func(d *change) error {
+	limited, cancel := context.WithTimeout(ctx, upkeepLimit)
+	defer cancel()
+	err := r.change(limited, "renew", unasked, func(d *change) error {
 		d.done = !due(d.head, r.client.config.Now())
 		return nil
 	})

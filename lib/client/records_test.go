@@ -252,7 +252,7 @@ func TestRepeatedPagesAreRefused(t *testing.T) {
 	}
 }
 
-// Records are read in as many pages as there are, and those before an error count.
+// Records are read in as many pages as there are; what cannot be read can be later.
 func TestRecordsComeInPages(t *testing.T) {
 	w := newWorld(t)
 	alice := w.user("alice")

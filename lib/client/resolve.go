@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
+	"sync/atomic"
 
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -80,7 +82,9 @@ func (c *Client) Resolve(ctx context.Context, handle bus.Handle) (Peer, error) {
 	if moved {
 		c.log.Warn("client", "handle", string(handle), "moved_to", info.ID.String())
 	}
-	c.names.Store(info.ID, handle)
+	if err := c.loadHandles(); err != nil {
+		return Peer{}, err
+	}
 	return Peer{Handle: handle, ID: info.ID, SignPub: info.SignPub, Status: info.Status, Signed: !entry.ID.IsZero()}, nil
 }
 
@@ -112,49 +116,65 @@ func (c *Client) checkHandle(handle bus.Handle, info api.HandleInfo) (identity.E
 // ForgetHandle removes the pin of a handle, so that the next Resolve believes
 // what it is told. A pin backed by an entry of the bus's root is forgotten too.
 func (c *Client) ForgetHandle(ctx context.Context, handle bus.Handle) error {
-	return c.handles.update(ctx, func(pins *handlePins) error {
-		old, known := pins.Handles[handle]
-		if !known {
+	err := c.handles.update(ctx, func(pins *handlePins) error {
+		if _, known := pins.Handles[handle]; !known {
 			return bus.Errorf(bus.CodeNotFound, "forget handle: %s is not pinned", handle)
 		}
-		c.names.CompareAndDelete(old.ID, handle)
 		delete(pins.Handles, handle)
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return c.loadHandles()
 }
 
-// who reads what callers name somebody by: an id, a signing key or a handle.
-func (c *Client) who(ctx context.Context, text string) (bus.ID, error) {
+// who reads what callers name somebody by: an id, a signing key or a handle. A
+// handle is resolved; of the others only the id is known.
+func (c *Client) who(ctx context.Context, text string) (Peer, error) {
 	if id, err := bus.ParseID(text); err == nil {
-		return id, nil
+		return Peer{ID: id}, nil
 	}
 	if key, err := bus.ParseSignPub(text); err == nil {
-		return identity.IDOf(key), nil
+		return Peer{ID: identity.IDOf(key), SignPub: key}, nil
 	}
 	handle, err := bus.ParseHandle(text)
 	if err != nil {
-		return bus.ID{}, bus.Errorf(bus.CodeMalformed, "parse %.80q: want a handle, an id or a signing key", text)
+		return Peer{}, bus.Errorf(bus.CodeMalformed, "parse %.80q: want a handle, an id or a signing key", text)
 	}
-	peer, err := c.Resolve(ctx, handle)
-	return peer.ID, err
+	return c.Resolve(ctx, handle)
 }
 
-// loadHandles makes the pinned handles known to messages.
+// handleNames are the pinned handles by who they are. The zero value has none.
+type handleNames struct {
+	mu   sync.Mutex // while they are read and replaced
+	byID atomic.Pointer[map[bus.ID]bus.Handle]
+}
+
+// loadHandles makes the pinned handles known to messages and members, as they
+// are now: this or another process may have moved or forgotten some.
 func (c *Client) loadHandles() error {
+	c.names.mu.Lock()
+	defer c.names.mu.Unlock()
 	pins, err := c.handles.read()
 	if err != nil {
 		return err
 	}
+	byID := make(map[bus.ID]bus.Handle, len(pins.Handles))
 	for handle, pin := range pins.Handles {
-		c.names.Store(pin.ID, handle)
+		// Of several handles of one identity it is always the same.
+		if other, ok := byID[pin.ID]; !ok || handle < other {
+			byID[pin.ID] = handle
+		}
 	}
+	c.names.byID.Store(&byID)
 	return nil
 }
 
 // handleOf returns the pinned handle of an identity, "" where none is known.
 func (c *Client) handleOf(id bus.ID) bus.Handle {
-	if h, ok := c.names.Load(id); ok {
-		return h.(bus.Handle)
+	if byID := c.names.byID.Load(); byID != nil {
+		return (*byID)[id]
 	}
 	return ""
 }

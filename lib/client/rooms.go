@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,9 @@ type Room struct {
 	pub    *publisher
 	live   *liveHub
 	seen   seenFrames
+	hints  atomic.Int64 // that came since the last look they led to
+
+	opening int // calls of open under way; the client's lock guards it
 }
 
 // Member is a member of a room.
@@ -231,7 +235,8 @@ func (i *RoomInfo) verify(ctx context.Context, c *Client) {
 	i.Name, i.Err = r.name()
 }
 
-// open returns the one Room of an id, with its records read and verified.
+// open returns the one Room of an id, with its records read and verified. A
+// room of which none could be is not kept: servers may name any number of them.
 func (c *Client) open(ctx context.Context, id bus.RoomID) (*Room, error) {
 	if err := c.alive(); err != nil {
 		return nil, err
@@ -244,8 +249,16 @@ func (c *Client) open(ctx context.Context, id bus.RoomID) (*Room, error) {
 		r.live = newLiveHub(r)
 		c.rooms[id] = r
 	}
+	r.opening++
 	c.mu.Unlock()
-	if err := r.syncTo(ctx, 0); err != nil {
+	err := r.syncTo(ctx, 0)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.opening--
+	if head, _, _ := r.model.current(); head == nil && r.opening == 0 {
+		delete(c.rooms, id)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open room %s: %w", id, err)
 	}
 	return r, nil

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -46,8 +47,12 @@ func (c *Client) RevokeUser(ctx context.Context, key bus.SignPub) (User, error) 
 	return u, err
 }
 
+// maxUsers is how many accounts a server may list.
+const maxUsers = 1 << 18
+
 // Users returns all accounts, revoked ones too, in ascending order of their
-// keys, for admins of the bus.
+// keys, for admins of the bus. A list out of order, or endless, is
+// [bus.CodeMalformed].
 func (c *Client) Users(ctx context.Context) ([]User, error) {
 	var users []User
 	path := api.UsersPath()
@@ -56,13 +61,20 @@ func (c *Client) Users(ctx context.Context) ([]User, error) {
 		if err := c.control.call(ctx, http.MethodGet, path, nil, &page); err != nil {
 			return nil, err
 		}
-		users = append(users, page.Users...)
-		if !page.More {
+		for _, u := range page.Users {
+			if n := len(users); n > 0 && bytes.Compare(users[n-1].SignPub[:], u.SignPub[:]) >= 0 {
+				return nil, bus.Errorf(bus.CodeMalformed, "list users: %s comes after %s", u.SignPub, users[n-1].SignPub)
+			}
+			users = append(users, u)
+		}
+		switch {
+		case !page.More:
 			return users, nil
-		}
-		if len(page.Users) == 0 {
+		case len(page.Users) == 0:
 			return nil, bus.Errorf(bus.CodeMalformed, "list users: an empty page promises more")
+		case len(users) > maxUsers:
+			return nil, bus.Errorf(bus.CodeMalformed, "list users: more than %d, and no end", maxUsers)
 		}
-		path = api.UsersAfterPath(page.Users[len(page.Users)-1].SignPub)
+		path = api.UsersAfterPath(users[len(users)-1].SignPub)
 	}
 }
