@@ -27,10 +27,11 @@ func (m missing) without(had missing) missing {
 	return missing{m.record && !had.record, m.key && !had.key, m.sender && !had.sender}
 }
 
-// missingFor compares a header, of which nothing is proved, with what is known.
+// missingFor compares a header, of which nothing is proved, with what is known,
+// for a frame that is to be opened or, where count says so, counted only.
 // foreign says that the frame's epoch is closed to this member: it was not in
 // the room then and nobody shared the key. The caller holds the read lock.
-func (v view) missingFor(h *frame.Header, me bus.ID) (need missing, foreign bool) {
+func (v view) missingFor(h *frame.Header, count bool) (need missing, foreign bool) {
 	if v.head == nil || h.Epoch > v.head.Epoch {
 		return missing{record: true}, false
 	}
@@ -38,7 +39,7 @@ func (v view) missingFor(h *frame.Header, me bus.ID) (need missing, foreign bool
 	if !rec.Role(h.Sender).CanWrite() {
 		return missing{}, false // to be refused, without fetching anything for it
 	}
-	if rec.Policy.Encrypted() {
+	if rec.Policy.Encrypted() && !count {
 		if _, ok := v.chain.Key(h.Epoch); !ok {
 			if v.keyless[h.Epoch] {
 				return missing{}, true

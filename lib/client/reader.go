@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +18,8 @@ type reader struct {
 	feed      *feed
 	persisted bool
 	stopAtEnd bool
-	only      map[string]bool // tokens of the senders that count; nil is all
+	only      map[string]bool // tokens of the senders whose frames are counted; nil is all
+	counted   *seenFrames     // what was counted, nil where frames are opened
 	cursor    *Cursor         // nil where the place is not kept
 	begun     *beginning      // nil where the past is read too
 
@@ -236,7 +236,7 @@ func (rd *reader) accept(raw rawFrame, yield func(*Message, error) bool) bool {
 // try opens a frame, or has it wait for what it needs.
 func (rd *reader) try(w waitingFrame, yield func(*Message, error) bool) bool {
 	rd.view.mu.RLock()
-	need, foreign := rd.view.missingFor(&w.header, rd.room.client.id)
+	need, foreign := rd.view.missingFor(&w.header, rd.counted != nil)
 	key := sessionKey{w.header.Sender, w.header.Session}
 	if foreign {
 		rd.view.mu.RUnlock()
@@ -247,6 +247,11 @@ func (rd *reader) try(w waitingFrame, yield func(*Message, error) bool) bool {
 	if need = need.without(w.had); (need.any() || rd.waits[key] || rd.stalled) && rd.wait(w, need) {
 		rd.view.mu.RUnlock()
 		return true
+	}
+	if rd.counted != nil {
+		err := rd.count(&w)
+		rd.view.mu.RUnlock()
+		return err == nil || rd.refuse(w.rawFrame, &w.header, err, yield)
 	}
 	opened, err := rd.open(w)
 	rd.view.mu.RUnlock()
@@ -348,36 +353,4 @@ func (rd *reader) hand(deliveries []frame.Delivery, yield func(*Message, error) 
 		}
 	}
 	return true
-}
-
-// heightsOf returns how far the sessions of senders have come, by reading what
-// is stored.
-func (r *Room) heightsOf(ctx context.Context, persisted bool, senders map[bus.ID]bool) ([]frame.Height, error) {
-	if !persisted {
-		return r.seen.heights(senders), nil
-	}
-	rd, err := r.newReader(ctx, Stored)
-	if err != nil {
-		return nil, err
-	}
-	rd.only = map[string]bool{}
-	for id := range senders {
-		rd.only[id.Token()] = true
-	}
-	var failed error
-	rd.run(func(_ *Message, err error) bool {
-		switch err.(type) {
-		case nil, *GapError, *FrameError:
-			return true // what fails a check counts for nobody
-		}
-		failed = err
-		return false
-	})
-	if failed == nil && ctx.Err() != nil {
-		failed = bus.Errorf(bus.CodeTimeout, "read room %s: %w", r.id, ctx.Err())
-	}
-	if failed != nil {
-		return nil, failed
-	}
-	return slices.DeleteFunc(rd.window.Heights(), func(h frame.Height) bool { return !senders[h.Sender] }), nil
 }

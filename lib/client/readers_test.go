@@ -40,3 +40,34 @@ func TestSeveralReadersOfOneRoom(t *testing.T) {
 		})
 	}
 }
+
+// Whoever removes a sender vouches for what it has stored before, also where the
+// remover has no key for it.
+func TestRemoverNeedsNoKeyToVouch(t *testing.T) {
+	w := newWorld(t)
+	alice, bob, carol := w.user("alice"), w.user("bob"), w.user("carol")
+	policy := bus.DefaultPolicy()
+	policy.Flags &^= bus.FlagHistory
+	r, err := alice.CreateRoom(w.ctx(), "team", client.RoomOptions{Policy: &policy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bobs := w.invite(r, bob)[0]
+	publish(t, w, bobs, "one", "two")
+	if err := r.Invite(w.ctx(), carol.ID().String(), bus.RoleAdmin); err != nil {
+		t.Fatal(err)
+	}
+	carols, err := carol.AcceptRoom(w.ctx(), r.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := carols.Remove(w.ctx(), bob.ID().String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Refresh(w.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"one", "two"}, w.read(r, client.Start).bodies(2)); diff != "" {
+		t.Error(diff)
+	}
+}
