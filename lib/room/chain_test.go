@@ -2,6 +2,7 @@ package room
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/enmanuel/unibus/lib/bus"
@@ -296,3 +297,54 @@ func TestBranchesThatAreNotSwitchedTo(t *testing.T) {
 }
 
 func withoutAlice(t *testing.T) Draft { return draft(t, "olga=owner bob=admin") }
+
+// A clone and its chain go on by themselves.
+func TestCloneIsAChainOfItsOwn(t *testing.T) {
+	first := forge(t, "alice", nil, draft(t, "alice=owner"))
+	next := forge(t, "alice", first, draft(t, "alice=owner"))
+	sibling := forge(t, "alice", first, draft(t, "alice=owner"))
+	c := chainOf(t, first)
+	clone := c.Clone()
+	if err := acceptSigned(clone, next); err != nil {
+		t.Fatal(err)
+	}
+	if c.Head() != first.Record {
+		t.Errorf("the chain moved to epoch %d", c.Head().Epoch)
+	}
+	if _, ok := c.Key(1); ok {
+		t.Error("the chain has the clone's key")
+	}
+	if err := acceptSigned(c, sibling); err != nil {
+		t.Fatal(err)
+	}
+	if clone.Head() != next.Record || clone.Room() != c.Room() {
+		t.Error("the clone moved")
+	}
+}
+
+func TestForkProofCanBeReadAgain(t *testing.T) {
+	first := forge(t, "alice", nil, draft(t, "alice=owner"))
+	known, other := forge(t, "alice", first, draft(t, "alice=owner")), forge(t, "alice", first, draft(t, "alice=owner bob=writer"))
+	fork, ok := errors.AsType[*ForkError](chainOf(t, first, known).Accept(other.Record))
+	if !ok {
+		t.Fatal("no fork")
+	}
+	proof := fork.Proof()
+	a, b, err := ParseForkProof(proof)
+	if err != nil || a.Hash() != known.Record.Hash() || b.Hash() != other.Record.Hash() || b.MemberCount() != 2 {
+		t.Fatalf("%v, %v, %v", a, b, err)
+	}
+	// What it proves, it proves to anybody who has the first record.
+	again := chainOf(t, first)
+	if err := again.Accept(a); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "the other", again.Accept(b), bus.CodeEquivocation)
+	for name, damaged := range map[string][]byte{
+		"nothing": {}, "cut short": proof[:len(proof)-1], "one record": proof[:len(proof)/2], "too long": append(slices.Clone(proof), 0),
+	} {
+		if _, _, err := ParseForkProof(damaged); err == nil {
+			t.Errorf("%s: read", name)
+		}
+	}
+}

@@ -63,3 +63,30 @@ func FuzzParsePin(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseForkProof(f *testing.F) {
+	golden := goldentest.Read(f, goldenFile)
+	var recs []*Record
+	for _, name := range []string{"genesis", "successor"} {
+		r, err := ParseRecord(golden.Find(f, name).Raw(f), golden.Find(f, name+": members").Raw(f))
+		if err != nil {
+			f.Fatal(err)
+		}
+		recs = append(recs, r)
+	}
+	f.Add(newForkError(bus.CodeFork, recs[0], recs[1]).Proof())
+	f.Add([]byte{0, 0, 0, 1})
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		known, other, err := ParseForkProof(raw)
+		if err != nil {
+			if known != nil || other != nil || !bus.CodeOf(err).Known() {
+				t.Fatalf("%v and %v with %v", known, other, err)
+			}
+			return
+		}
+		if !bytes.Equal(newForkError(bus.CodeFork, known, other).Proof(), raw) {
+			t.Fatal("an accepted proof encodes to other bytes")
+		}
+	})
+}
