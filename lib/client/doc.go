@@ -13,8 +13,9 @@
 //     who hears of them.
 //   - publish.go, batch.go, publisher.go, flight.go, ack.go: messages on their
 //     way out, from a queue into frames to the answers for those.
-//   - messages.go, reader.go, missing.go: [Room.Messages], order, and waiting for
-//     records and keys.
+//   - messages.go, reader.go, missing.go, seen.go: [Room.Messages], order, waiting
+//     for records and keys, and what was read before. heights.go: what a sender
+//     who is removed has sent. proofs.go: what proves that one equivocates.
 //   - feed.go, follow.go, catchup.go, pull.go: the frames of persisted rooms.
 //     live.go: those of rooms that are not stored.
 //   - cursor.go: [Cursor], a place in a room that survives restarts.

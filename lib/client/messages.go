@@ -111,12 +111,12 @@ func (Origin) isFrom() {}
 // it is; of a live room, what the loop is too slow for is lost and shows as a
 // gap.
 //
-// No iteration hands out a frame twice. One that begins at Now, and a cursor
-// that began there, also refuses what was signed more than three minutes before
-// (bus.ClockSkew and bus.PublishTimeout together), and one that begins at Now
-// what this client has read from the room before, by any iteration: the frame
-// comes as a *FrameError with [bus.CodeReplay]. What happened before the client
-// was dialled, and less than three minutes before, it cannot tell from new.
+// No iteration hands out a frame twice. One that begins at [Now] refuses, with a
+// [*FrameError] of [bus.CodeReplay], what any iteration of this client has read
+// from the room before. It also refuses what says that it was sent more than
+// [bus.ClockSkew] and [bus.PublishTimeout] before, and so does one with a cursor
+// that began at Now. A frame sent shortly before, which this client has not
+// read, can be given to it as new.
 //
 // A connection that breaks interrupts and changes nothing. The iterator can
 // be used once. Whoever does not use it must end ctx.
