@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -174,5 +175,34 @@ func TestPollNoticesAPinThatMovedElsewhere(t *testing.T) {
 	}
 	if _, err := r.Publish(t.Context(), []byte("x")); !errors.Is(err, bus.ErrRollback) {
 		t.Errorf("publish: %v", err)
+	}
+}
+
+// A few proofs of the forks of a room are kept, each once.
+func TestForkProofsAreBounded(t *testing.T) {
+	p := newPair(t)
+	head, key, _ := p.room.model.current()
+	before := p.room.model.at(head.Epoch - 1)
+	beforeKey, ok := p.room.model.chain.Key(before.Epoch)
+	if !ok {
+		t.Fatal("no key")
+	}
+	name, err := head.OpenName(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := room.Draft{Policy: head.Policy, Name: name, Members: []room.MemberSpec{{Card: p.alice.card(), Role: bus.RoleOwner}}}
+	for range maxForkProofs + 2 {
+		other, err := room.Next(p.alice.identity(), before, beforeKey, d, time.Now(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			p.theirs.keepFork(head, other.Record)
+		}
+	}
+	kept, err := filepath.Glob(p.bob.state.path("proofs", "fork-*"))
+	if err != nil || len(kept) != maxForkProofs {
+		t.Errorf("%d proofs, %v", len(kept), err)
 	}
 }

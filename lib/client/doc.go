@@ -8,9 +8,9 @@
 // examples run against a node in the same process and are the shortest way in.
 //
 //   - config.go, dial.go, link.go: [Config] and connecting. control.go: requests.
-//   - rooms.go, chain.go, model.go: rooms and their verified chains of records.
-//     members.go, unsettled.go, notices.go: new records, until they count, and
-//     who hears of them.
+//   - rooms.go, chain.go, branch.go, model.go: rooms and their verified chains of
+//     records. members.go, unsettled.go, notices.go: new records, until they
+//     count, and who hears of them.
 //   - publish.go, batch.go, publisher.go, flight.go, ack.go: messages on their
 //     way out, from a queue into frames to the answers for those.
 //   - messages.go, reader.go, missing.go, seen.go: [Room.Messages], order, waiting
@@ -27,7 +27,13 @@
 // Nothing is delivered, and no key is used or sealed to, before every check of
 // the protocol has passed; what fails one is reported with the code of its
 // failure, in the iteration it concerns or to [Config.OnEvent], and never
-// skipped in silence. A publish has three outcomes: acknowledged (nil), refused
+// skipped in silence. Nothing is sent under a head that is on one of two branches,
+// or that another process of the same state has left behind, from the next look
+// for records on, which is [bus.HeadPoll] away at most. While a record of its own
+// may still become the head a client sends that one again and signs no other,
+// unless a server has refused it outright.
+//
+// A publish has three outcomes: acknowledged (nil), refused
 // (an error with the reason's code: [bus.CodeRefused], [bus.CodeForbidden],
 // [bus.CodeQuota], …) and unknown ([bus.CodeUnknownOutcome]). Retries send the
 // same bytes under the same id, so that nothing is stored twice. Within a

@@ -82,7 +82,9 @@ func (p Pending) Wait(ctx context.Context) (Receipt, error) {
 // and nobody has said in time what became of it. Any other error: it was
 // refused, by this client or by a server, and was not stored:
 // [bus.CodeForbidden] and [bus.CodeNotMember] without the right to write,
-// [bus.CodeExpired] where the room's record is past its time, [bus.CodeQuota],
+// [bus.CodeExpired] where the room's record is past its time, [bus.CodeFork],
+// [bus.CodeEquivocation] and [bus.CodeRollback] while it is in doubt which record
+// is the room's newest, [bus.CodeQuota],
 // [bus.CodeTooLarge], [bus.CodeUnavailable] where no server was reached,
 // [bus.CodeClosed], [bus.CodeRefused]. Body and headers may be reused
 // afterwards.

@@ -1,10 +1,7 @@
 package client
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -116,18 +113,4 @@ func (f stateFile[T]) write(v T) error {
 		return fmt.Errorf("write state: %w", err)
 	}
 	return nil
-}
-
-// keepProof stores bytes that prove what somebody did, under the hash of them.
-func (c *Client) keepProof(kind string, parts ...[]byte) {
-	proof := bytes.Join(parts, nil)
-	sum := sha256.Sum256(proof)
-	dir := c.state.path("proofs")
-	err := os.MkdirAll(dir, stateDirMode)
-	if err == nil {
-		err = durable.WriteFile(filepath.Join(dir, kind+"-"+hex.EncodeToString(sum[:8])), proof, stateFileMode)
-	}
-	if err != nil {
-		c.log.Error("client", "keep_proof", kind, "err", err)
-	}
 }

@@ -329,7 +329,7 @@ func TestForkProofCanBeReadAgain(t *testing.T) {
 	if !ok {
 		t.Fatal("no fork")
 	}
-	proof := fork.Proof()
+	proof := ForkProof(fork.Known, fork.Other)
 	a, b, err := ParseForkProof(proof)
 	if err != nil || a.Hash() != known.Record.Hash() || b.Hash() != other.Record.Hash() || b.MemberCount() != 2 {
 		t.Fatalf("%v, %v, %v", a, b, err)

@@ -33,13 +33,13 @@ func (e *ForkError) Error() string { return e.err.Error() }
 // Unwrap returns the error that has the code.
 func (e *ForkError) Unwrap() error { return e.err }
 
-// Proof returns both records with their member lists, for [ParseForkProof]: the
-// records alone could not be read again.
+// ForkProof returns two records with their member lists, without which they
+// could not be read again, for [ParseForkProof].
 //
-//	proof: record<4>, members<4>, record<4>, members<4>   Known, then Other
-func (e *ForkError) Proof() []byte {
+//	proof: record<4>, members<4>, record<4>, members<4>   known, then other
+func ForkProof(known, other *Record) []byte {
 	var b cryptobyte.Builder
-	for _, r := range []*Record{e.Known, e.Other} {
+	for _, r := range []*Record{known, other} {
 		for _, part := range [][]byte{r.raw, r.members} {
 			b.AddUint32(uint32(len(part)))
 			b.AddBytes(part)
@@ -48,7 +48,7 @@ func (e *ForkError) Proof() []byte {
 	return b.BytesOrPanic()
 }
 
-// ParseForkProof reads what [ForkError.Proof] wrote. Both records are checked as
+// ParseForkProof reads what [ForkProof] wrote. Both records are checked as
 // by [ParseRecord], whose errors it has; whether they are two branches of one
 // room is for a [Chain] of that room to say.
 func ParseForkProof(raw []byte) (known, other *Record, err error) {

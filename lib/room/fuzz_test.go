@@ -74,7 +74,7 @@ func FuzzParseForkProof(f *testing.F) {
 		}
 		recs = append(recs, r)
 	}
-	f.Add(newForkError(bus.CodeFork, recs[0], recs[1]).Proof())
+	f.Add(ForkProof(recs[0], recs[1]))
 	f.Add([]byte{0, 0, 0, 1})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -85,7 +85,7 @@ func FuzzParseForkProof(f *testing.F) {
 			}
 			return
 		}
-		if !bytes.Equal(newForkError(bus.CodeFork, known, other).Proof(), raw) {
+		if !bytes.Equal(ForkProof(known, other), raw) {
 			t.Fatal("an accepted proof encodes to other bytes")
 		}
 	})
