@@ -33,6 +33,7 @@ type request struct {
 	card   *identity.Card // routes for the holder of a card only
 	query  string         // value of the one parameter that the route has, or ""
 	body   []byte         // whole and, where the request is signed, proven
+	leave  func()         // ends what counts against the signer; nil while nothing does
 }
 
 // handle takes one request through its route and always replies.
@@ -40,6 +41,11 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, rt route) {
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
 	req := &request{Request: r, ctx: ctx, id: newRequestID()}
+	defer func() {
+		if req.leave != nil {
+			req.leave()
+		}
+	}()
 	defer func() {
 		if p := recover(); p != nil {
 			s.problem(w, req, bus.Errorf(bus.CodeInternal, "serve request: panic: %v\n%s", p, debug.Stack()))
@@ -133,7 +139,14 @@ func (s *Server) problem(w http.ResponseWriter, req *request, err error) {
 	if c, ok := errors.AsType[*directory.HeadConflict](err); ok {
 		p.Head = &api.Head{Room: c.Room, Epoch: c.Head.Epoch, Hash: c.Head.Hash}
 	}
-	s.log.Log(req.Context(), levelOf(req, p.Status), "request refused", "request", req.id, "method", req.Method, "path", req.URL.Path,
+	level := levelOf(req, p.Status)
+	if l, ok := errors.AsType[*limited](err); ok {
+		p.RetryAfterMS = l.after.Milliseconds()
+		if l.first {
+			level = slog.LevelWarn
+		}
+	}
+	s.log.Log(req.Context(), level, "request refused", "request", req.id, "method", req.Method, "path", req.URL.Path,
 		"remote", req.RemoteAddr, "user", req.signer.Handle, "status", p.Status, "code", p.Code, "error", err)
 	s.send(w, p)
 }
@@ -159,6 +172,8 @@ func levelOf(req *request, status int) slog.Level {
 	case status >= http.StatusInternalServerError:
 		return slog.LevelError
 	case status == http.StatusNotFound || status == http.StatusConflict:
+		return slog.LevelDebug
+	case status == http.StatusTooManyRequests: // a flood must not go on in the log
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo

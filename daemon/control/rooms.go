@@ -56,6 +56,9 @@ func (s *Server) createRoom(req *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if err := s.checkQuota(rec, req.signer.ID); err != nil {
+		return 0, nil, err
+	}
 	if err := s.cfg.Directory.CreateRoom(req.ctx, req.signer.ID, rec, sealed); err != nil {
 		return 0, nil, err
 	}
@@ -77,6 +80,9 @@ func (s *Server) appendRecord(req *request) (int, any, error) {
 	}
 	if identity.IDOf(rec.Signer) != req.signer.ID {
 		return 0, nil, bus.Errorf(bus.CodeNotAuthority, "append record: it is signed by somebody else than the request")
+	}
+	if err := s.checkQuota(rec, req.signer.ID); err != nil {
+		return 0, nil, err
 	}
 	if err := s.cfg.Directory.AppendRecord(req.ctx, rec, sealed); err != nil {
 		return 0, nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"path"
 	"time"
 
@@ -51,14 +52,18 @@ type Config struct {
 	// loopback only.
 	PlainRooms bool
 
+	Limits Limits
+
 	Logger *slog.Logger     // default [slog.Default]
 	Now    func() time.Time // default [time.Now]
 }
 
 // Server answers the requests of one node.
 type Server struct {
-	cfg Config
-	log *slog.Logger
+	cfg        Config
+	log        *slog.Logger
+	addresses  *throttle[netip.Addr]
+	identities *throttle[bus.ID]
 }
 
 // New returns a control plane over cfg.
@@ -69,7 +74,12 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Server{cfg: cfg, log: cfg.Logger}
+	cfg.Limits = cfg.Limits.withDefaults()
+	return &Server{
+		cfg: cfg, log: cfg.Logger,
+		addresses:  newThrottle[netip.Addr](cfg.Now, cfg.Limits.AddressRequests, cfg.Limits.Address),
+		identities: newThrottle[bus.ID](cfg.Now, cfg.Limits.IdentityRequests, cfg.Limits.Reads, cfg.Limits.Changes),
+	}
 }
 
 // who says whom a route is for.
@@ -130,11 +140,12 @@ var localRoutes = []route{
 	{http.MethodPost, api.PatternRevoke, localUser, noBody, "", (*Server).revokeUser},
 }
 
-// Handler returns the routes for clients.
-func (s *Server) Handler() http.Handler { return s.mux(publicRoutes) }
+// Handler returns the routes for clients, within [Config].Limits. Serve it on a
+// listener of [Server.LimitConns].
+func (s *Server) Handler() http.Handler { return s.limitAddresses(s.mux(publicRoutes)) }
 
 // LocalHandler returns the routes for the local socket. Whoever can connect is
-// trusted: serve it on a listener of [ListenLocal] only.
+// trusted and not limited: serve it on a listener of [ListenLocal] only.
 func (s *Server) LocalHandler() http.Handler { return s.mux(localRoutes) }
 
 func (s *Server) mux(routes []route) http.Handler {

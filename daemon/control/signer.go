@@ -15,7 +15,8 @@ import (
 // admit finds out who sent a request, whether a route is for them, reads the
 // body, and spends the nonce of a request that changes something. Whatever is
 // not known denies. Before the sender is known to be a user, nothing is
-// written and only as much is read as a card has.
+// written and only as much is read as a card has; from then on the request
+// counts as one of theirs, and may be one too many.
 func (s *Server) admit(req *request, rt route) (err error) {
 	switch {
 	case req.ContentLength > rt.limit:
@@ -33,7 +34,15 @@ func (s *Server) admit(req *request, rt route) (err error) {
 	}
 	req.key = verified.Key
 	if rt.who != cardHolder { // the card itself says whose it is
-		if err := s.findSigner(req, rt.who); err != nil {
+		if err := s.findSigner(req); err != nil {
+			return err
+		}
+		if err := s.limitIdentity(req, rt); err != nil {
+			return err
+		}
+	}
+	if rt.who == admin {
+		if err := s.checkAdmin(req); err != nil {
 			return err
 		}
 	}
@@ -44,6 +53,9 @@ func (s *Server) admit(req *request, rt route) (err error) {
 		if err := s.findCardHolder(req); err != nil {
 			return err
 		}
+		if err := s.limitIdentity(req, rt); err != nil {
+			return err
+		}
 	}
 	if !rt.changes() {
 		return nil
@@ -52,7 +64,7 @@ func (s *Server) admit(req *request, rt route) (err error) {
 }
 
 // findSigner finds the active user whose latest card has the key.
-func (s *Server) findSigner(req *request, level who) error {
+func (s *Server) findSigner(req *request) error {
 	user, ok := s.cfg.View.UserByTransport(req.key)
 	if !ok {
 		return bus.Errorf(bus.CodeUnauthenticated, "find signer: no card here has the key %s", req.key)
@@ -61,17 +73,19 @@ func (s *Server) findSigner(req *request, level who) error {
 	if !user.Active() {
 		return bus.Errorf(bus.CodeRevoked, "find signer: user %s was revoked", user.Handle)
 	}
-	if level != admin {
-		return nil
-	}
-	stored, err := s.cfg.Directory.User(req.ctx, user.SignPub)
+	return nil
+}
+
+// checkAdmin refuses a signer who is no admin in the store.
+func (s *Server) checkAdmin(req *request) error {
+	stored, err := s.cfg.Directory.User(req.ctx, req.signer.SignPub)
 	switch {
 	case errors.Is(err, bus.ErrNotFound):
-		return bus.Errorf(bus.CodeForbidden, "find signer: user %s is not in the store", user.Handle)
+		return bus.Errorf(bus.CodeForbidden, "check admin: user %s is not in the store", req.signer.Handle)
 	case err != nil:
 		return err
 	case !stored.IsAdmin():
-		return bus.Errorf(bus.CodeForbidden, "find signer: user %s is no admin of the bus", user.Handle)
+		return bus.Errorf(bus.CodeForbidden, "check admin: user %s is no admin of the bus", req.signer.Handle)
 	}
 	return nil
 }

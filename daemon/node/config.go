@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/control"
 	"github.com/enmanuel/unibus/lib/bus"
 )
 
@@ -47,6 +48,10 @@ type Config struct {
 	// MaxShardBytes bounds each of the [bus.Shards] streams; beyond it, messages
 	// are refused. 0 leaves it to the disk.
 	MaxShardBytes int64
+
+	// Limits bounds what one address and one identity may ask of the control
+	// plane. Where that listens on loopback only, addresses are not told apart.
+	Limits control.Limits
 
 	Version string           // for health; default "devel"
 	Logger  *slog.Logger     // default [slog.Default]

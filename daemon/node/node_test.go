@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/enmanuel/unibus/daemon/control"
 	"github.com/enmanuel/unibus/daemon/node"
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -241,5 +242,38 @@ func TestStopLeavesNothingAndStartsAgain(t *testing.T) {
 		if _, err := os.Stat(n.SocketPath()); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the socket is still there: %v", err)
 		}
+	}
+}
+
+// Clients of a node that only this machine reaches all have one address.
+func TestLoopbackIsNotOneClient(t *testing.T) {
+	cfg := config(t)
+	once := control.Rate{PerSecond: 0.001, Burst: 1}
+	cfg.Limits = control.Limits{Address: once, AddressRequests: 1, AddressConnections: 1}
+	n := start(t, cfg)
+	for range 5 {
+		c := &http.Client{Transport: &http.Transport{}}
+		defer c.CloseIdleConnections()
+		if status := get(t, c, n.URL()+api.RoomsPath(), nil); status != http.StatusUnauthorized {
+			t.Errorf("unsigned request: %d, want %d", status, http.StatusUnauthorized)
+		}
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	cfg := config(t)
+	cfg.Limits = control.Limits{Connections: 1}
+	n := start(t, cfg)
+	first, second := &http.Client{Transport: &http.Transport{}}, &http.Client{Transport: &http.Transport{}}
+	defer first.CloseIdleConnections()
+	if status := get(t, first, n.URL()+api.HealthPath(), nil); status != http.StatusOK {
+		t.Fatalf("first connection: %d", status)
+	}
+	if resp, err := second.Get(n.URL() + api.HealthPath()); err == nil {
+		resp.Body.Close()
+		t.Fatal("a second connection was let in")
+	}
+	if status := get(t, first, n.URL()+api.HealthPath(), nil); status != http.StatusOK {
+		t.Errorf("first connection, again: %d", status)
 	}
 }

@@ -19,12 +19,18 @@ func (n *Node) serveControl(context.Context) error {
 	if err != nil {
 		return err
 	}
+	limits := n.cfg.Limits
+	if local, err := onLoopbackOnly(n.cfg.ControlListen); err != nil {
+		return err
+	} else if local {
+		limits.TrustLoopback = true
+	}
 	log := n.log.With("part", "control")
 	server := control.New(control.Config{
 		Directory: n.dir, View: n.view, Cursors: n.access,
 		Ready: n.Ready, Health: n.health, Settle: n.access.Settle,
-		PlainRooms: plain,
-		Logger:     log, Now: n.cfg.Now,
+		PlainRooms: plain, Limits: limits,
+		Logger: log, Now: n.cfg.Now,
 	})
 	local, err := control.ListenLocal(n.cfg.Socket, log)
 	if err != nil {
@@ -37,6 +43,7 @@ func (n *Node) serveControl(context.Context) error {
 		return fmt.Errorf("open control plane: %w", err)
 	}
 	n.public = public
+	public = server.LimitConns(public)
 	if n.cfg.TLS != nil {
 		config := n.cfg.TLS.Clone()
 		config.NextProtos = []string{"h2", "http/1.1"}
