@@ -53,7 +53,8 @@ func (r *Room) syncHeld(ctx context.Context) error {
 		if err == nil && more {
 			continue
 		}
-		if errors.Is(err, bus.ErrRollback) && try < behindTries && sleep(ctx, behindPause) {
+		behind := errors.Is(err, bus.ErrRollback) && !errors.Is(err, bus.ErrUnavailable)
+		if behind && try < behindTries && sleep(ctx, behindPause) {
 			try++
 			continue
 		}
@@ -88,8 +89,17 @@ func (r *Room) advance(ctx context.Context) (more bool, err error) {
 			err = nil
 		}
 	}
+	if head, _, _ := r.model.current(); err != nil && head == nil && a.behindPin() {
+		return false, err // a part of what was accepted in an earlier run is of no use
+	}
 	// What was accepted before the failure counts.
 	return a.more, errors.Join(err, a.settle(ctx))
+}
+
+// behindPin reports whether the chain has not come as far as the pin.
+func (a *advance) behindPin() bool {
+	head := a.chain.Head()
+	return a.pinned && (head == nil || head.Epoch < a.pin.Epoch)
 }
 
 // settle moves the pin to the chain's head and then puts the chain to use.
@@ -165,7 +175,7 @@ func (a *advance) extend(ctx context.Context) error {
 			return nil
 		}
 		accepted += len(page.recs)
-		if accepted >= maxRecordsAtOnce && (!a.pinned || a.chain.Head().Epoch >= a.pin.Epoch) {
+		if accepted >= maxRecordsAtOnce && !a.behindPin() {
 			a.more = true
 			return nil
 		}
