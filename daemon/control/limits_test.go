@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -228,6 +229,17 @@ func TestReadsAndChangesOfAnIdentityAreLimited(t *testing.T) {
 	w.wantLimited("once more", change(w.owner))
 }
 
+// A refusal goes out before the body has come in, and still gets there.
+func TestRefusalsReachThoseWhoStillSend(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Limits.Changes = rare(1) })
+	body := make([]byte, bus.MaxBody)
+	status, err := w.call(w.owner, http.MethodPost, api.RoomsPath(), body, nil)
+	w.want("within", status, err, 400, bus.CodeMalformed)
+	for range 20 {
+		w.wantLimited("beyond", w.send(w.owner, http.MethodPost, api.RoomsPath(), body))
+	}
+}
+
 // The store is not asked about an admin who asks too often.
 func TestAdminsAreLimitedBeforeTheyAreLookedUp(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Limits.Reads = rare(1) })
@@ -387,5 +399,41 @@ func TestConnectionsAreLimited(t *testing.T) {
 				t.Errorf("%d connections still count, of %v", left.all, left.from)
 			}
 		})
+	}
+}
+
+// The HTTP server ends a connection in halves, so that a last reply gets there.
+func TestLimitedConnectionsCloseInHalves(t *testing.T) {
+	below, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := New(Config{Logger: slog.New(slog.DiscardHandler)}).LimitConns(below)
+	defer l.Close()
+	client, err := net.Dial("tcp", below.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok {
+		t.Fatal("it cannot")
+	}
+	if err := half.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the client reads %v, want EOF", err)
+	}
+	if _, err := client.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	if n, err := conn.Read(make([]byte, 1)); n != 1 || err != nil {
+		t.Errorf("read %d bytes, %v", n, err)
 	}
 }

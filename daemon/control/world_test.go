@@ -85,6 +85,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w.server = New(w.cfg)
 	srv := httptest.NewUnstartedServer(nil)
 	srv.Config = NewHTTPServer(w.server.Handler(), w.cfg.Logger)
+	srv.Listener = w.server.LimitConns(srv.Listener)
 	srv.Start()
 	t.Cleanup(srv.Close)
 	w.url, w.client = srv.URL, srv.Client()
