@@ -60,7 +60,7 @@ func (d *Directory) createRoom(ctx context.Context, signer bus.ID, rec *room.Rec
 	if err := room.CheckGenesis(rec); err != nil {
 		return err
 	}
-	if err := d.checkRecord(ctx, rec, sealed); err != nil {
+	if err := d.checkRecord(ctx, rec, nil, sealed); err != nil {
 		return err
 	}
 	if err := d.writeRecord(ctx, rec, nil, sealed); err != nil {
@@ -118,7 +118,7 @@ func (d *Directory) appendRecord(ctx context.Context, rec *room.Record, sealed [
 			return nil
 		}
 		if !written {
-			if err := d.checkRecord(ctx, rec, sealed); err != nil {
+			if err := d.checkRecord(ctx, rec, before, sealed); err != nil {
 				return err
 			}
 			if err := d.writeRecord(ctx, rec, before, sealed); err != nil {
@@ -166,8 +166,9 @@ func (d *Directory) place(ctx context.Context, rec *room.Record, head Head) (*ro
 	return before, err
 }
 
-// checkRecord checks what the record before has no say in.
-func (d *Directory) checkRecord(ctx context.Context, rec *room.Record, sealed []room.Sealed) error {
+// checkRecord checks what [room.Record.Follows] does not: time, sealed keys, and
+// that the members are users here. before is the head, nil for a first record.
+func (d *Directory) checkRecord(ctx context.Context, rec, before *room.Record, sealed []room.Sealed) error {
 	if err := rec.CheckTime(d.now()); err != nil {
 		return err
 	}
@@ -182,14 +183,16 @@ func (d *Directory) checkRecord(ctx context.Context, rec *room.Record, sealed []
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelReads)
 	for _, m := range rec.Members() {
-		group.Go(func() error { return d.checkMember(ctx, m) })
+		group.Go(func() error { return d.checkMember(ctx, m, before) })
 	}
 	return group.Wait()
 }
 
-// checkMember refuses a member whose card is not known here or who is no
-// active user: the key would be sealed to somebody who cannot fetch it.
-func (d *Directory) checkMember(ctx context.Context, m room.Member) error {
+// checkMember refuses a member whose card is not known here, and makes nobody a
+// member, or more than they were, who is no active user. Who was revoked as a
+// member may stay until an authority removes them: a room that nobody could
+// renew or rotate any more would punish the others.
+func (d *Directory) checkMember(ctx context.Context, m room.Member, before *room.Record) error {
 	sign, _, err := d.readCard(ctx, m.ID, m.CardHash)
 	if errors.Is(err, bus.ErrNotFound) {
 		return bus.Errorf(bus.CodeCardMismatch, "check member %s: card %s is not known here", m.ID, m.CardHash)
@@ -201,7 +204,7 @@ func (d *Directory) checkMember(ctx context.Context, m room.Member) error {
 	if err != nil {
 		return fmt.Errorf("check member: %w", err)
 	}
-	if !u.Active() {
+	if !u.Active() && (before == nil || before.Role(m.ID) < m.Role) {
 		return bus.Errorf(bus.CodePolicy, "check member %s: user %s was revoked", m.ID, u.Handle)
 	}
 	return nil

@@ -88,6 +88,22 @@ func TestRecordsAreRefused(t *testing.T) {
 	w.must(w.dir.AppendRecord(w.ctx, good.Record, good.Sealed))
 }
 
+// A revocation must not freeze the rooms of whoever was revoked.
+func TestMembersThatWereRevokedStayUntilTheyAreRemoved(t *testing.T) {
+	w := newWorld(t)
+	alice, dave := w.member("alice"), w.member("dave")
+	head := w.create(alice, specs(bus.RoleWriter, dave)...)
+	_, err := w.dir.RevokeUser(w.ctx, dave.SignPub())
+	w.must(err)
+	head = w.append(head, alice, specs(bus.RoleWriter, dave)...)
+	more := w.next(head, alice, specs(bus.RoleOwner, dave)...)
+	want(t, w.dir.AppendRecord(w.ctx, more.Record, more.Sealed), bus.CodePolicy)
+	head = w.append(head, alice, specs(bus.RoleReader, dave)...)
+	head = w.append(head, alice)
+	again := w.next(head, alice, specs(bus.RoleReader, dave)...)
+	want(t, w.dir.AppendRecord(w.ctx, again.Record, again.Sealed), bus.CodePolicy)
+}
+
 func TestAuthorityIsThatOfTheHead(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.member("alice"), w.member("bob")
