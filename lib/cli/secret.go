@@ -118,8 +118,8 @@ func (c *Call) givenPassphrase() (passphrase string, ok bool, err error) {
 	return passphrase, err == nil, err
 }
 
-// descriptor returns a file descriptor of the process as a reader. It stays
-// open, since later lines may be other passphrases.
+// descriptor returns a file descriptor that the process was given as a reader.
+// It stays open, since later lines may be other passphrases.
 func (f *frame) descriptor(fd int) (io.Reader, error) {
 	if fd == 0 {
 		return f.env.Stdin, nil
@@ -128,6 +128,9 @@ func (f *frame) descriptor(fd int) (io.Reader, error) {
 	defer f.mu.Unlock()
 	if file, ok := f.descriptors[fd]; ok {
 		return file, nil
+	}
+	if err := checkInherited(fd); err != nil {
+		return nil, bus.Errorf(bus.CodePassphrase, "read passphrase: file descriptor %d: %w", fd, err)
 	}
 	file := os.NewFile(uintptr(fd), fmt.Sprintf("file descriptor %d", fd))
 	if file == nil {
