@@ -25,6 +25,23 @@ import (
 // or may have, and do not show it: it may still count, and the next change of the
 // room sends it again before anything else.
 func (r *Room) Invite(ctx context.Context, who string, role bus.Role) error {
+	return r.invite(ctx, who, role, func(d *change, id bus.ID) { d.done = d.head.Role(id) == role })
+}
+
+// Add is [Room.Invite] for somebody who is to keep the role of a member already:
+// it returns that role then, and changes nothing. It returns 0 where this call
+// made them a member. Errors: those of Invite.
+func (r *Room) Add(ctx context.Context, who string, role bus.Role) (had bus.Role, err error) {
+	err = r.invite(ctx, who, role, func(d *change, id bus.ID) {
+		had = d.head.Role(id)
+		d.done = had.Valid()
+	})
+	return had, err
+}
+
+// invite gives somebody a role in the next record, unless check finds the change
+// done already.
+func (r *Room) invite(ctx context.Context, who string, role bus.Role, check func(*change, bus.ID)) error {
 	peer, err := r.client.who(ctx, who)
 	if err != nil {
 		return err
@@ -35,13 +52,9 @@ func (r *Room) Invite(ctx context.Context, who string, role bus.Role) error {
 	case peer.Status == bus.UserRevoked:
 		return bus.Errorf(bus.CodeRevoked, "invite %s: the account was revoked", who)
 	}
-	id := peer.ID
 	return r.change(ctx, "invite", asked, func(d *change) error {
-		if d.head.Role(id) == role {
-			d.done = true
-			return nil
-		}
-		d.roles[id] = role
+		check(d, peer.ID)
+		d.roles[peer.ID] = role
 		return nil
 	})
 }

@@ -182,8 +182,17 @@ func invite(c *cli.Call) error {
 		if p.handle != "" && !p.signed {
 			c.Note("the handle %s is the server's word, pinned on first use; compare their fingerprint, %s", p.handle, p.id.Fingerprint())
 		}
-		before := r.Epoch()
-		err = apply(c, "inviting", func() error { return r.Invite(ctx, p.id.String(), role) })
+		had, err := busy(c, "inviting", func() (bus.Role, error) {
+			if c.Source(flagRole) == "default" {
+				return r.Add(ctx, p.id.String(), role)
+			}
+			before := r.Epoch()
+			err := r.Invite(ctx, p.id.String(), role)
+			if err == nil && r.Epoch() == before {
+				return role, nil
+			}
+			return 0, err
+		})
 		if errors.Is(err, bus.ErrNotFound) {
 			// Whoever has published no card has no key to seal the room's to.
 			return cli.WithHint(bus.Errorf(bus.CodeNotFound, "invite %s: they have not signed in yet: %w", p, err),
@@ -192,8 +201,8 @@ func invite(c *cli.Call) error {
 		if err != nil {
 			return fmt.Errorf("invite %s: %w", p, err)
 		}
-		if r.Epoch() == before {
-			c.Note("%s is %s of %s already; nothing was changed", p, role, r.Name())
+		if had.Valid() {
+			c.Note("%s is %s of %s already; nothing was changed", p, had, r.Name())
 		} else {
 			c.Note("%s is now %s of %s; they run: unibus room accept %s", p, role, r.Name(), argument(r.ID()))
 		}

@@ -61,6 +61,8 @@ or owner of the room signs; servers can neither read nor make one.
 also send, admins also add and remove readers and writers, owners may do
 everything. WHO then runs: unibus room accept ID
 
+Who is a member already keeps their role unless --role says another.
+
 A handle is what the servers say unless the root of the bus has signed it; the
 first answer is pinned. Compare the fingerprint with WHO's own.
 
