@@ -162,9 +162,9 @@ var advice = map[bus.Code]Advice{
 	},
 	bus.CodeTooLarge: {
 		Exit: ExitFailed,
-		Hint: "send it as a blob: unibus blob put",
-		Why:  "Messages end at 256 KiB, control requests at 2 MiB, blobs at 64 MiB.",
-		Do:   "Send large content as a blob and its reference as a message.",
+		Hint: "send it in parts of at most 240 KiB, as unibus pub does without --whole",
+		Why:  "Messages end at 256 KiB, control requests at 2 MiB.",
+		Do:   "Send large content in parts: `unibus pub` without --whole splits what it reads, and `unibus sub` puts it together again.",
 	},
 
 	// What peers and servers did wrong. These are the alarms.
