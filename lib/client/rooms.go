@@ -162,15 +162,9 @@ func (c *Client) Room(ctx context.Context, nameOrID string) (*Room, error) {
 	if err != nil {
 		return nil, err
 	}
-	accepted, err := c.accepted.read()
+	ids, err := c.RoomsNamed(name)
 	if err != nil {
 		return nil, err
-	}
-	var ids []bus.RoomID
-	for _, a := range accepted.Rooms {
-		if a.Name == name {
-			ids = append(ids, a.Room)
-		}
 	}
 	switch len(ids) {
 	case 0:
@@ -183,6 +177,23 @@ func (c *Client) Room(ctx context.Context, nameOrID string) (*Room, error) {
 		texts[i] = id.String()
 	}
 	return nil, bus.Errorf(bus.CodeAmbiguous, "find room %q: the name belongs to %s", name, strings.Join(texts, " and "))
+}
+
+// RoomsNamed returns the ids of the rooms of a name that this identity made or
+// accepted here, in the order it did. It asks no server, so some of them may have
+// ended, or the client been removed from them.
+func (c *Client) RoomsNamed(name bus.RoomName) ([]bus.RoomID, error) {
+	accepted, err := c.accepted.read()
+	if err != nil {
+		return nil, err
+	}
+	var ids []bus.RoomID
+	for _, a := range accepted.Rooms {
+		if a.Name == name {
+			ids = append(ids, a.Room)
+		}
+	}
+	return ids, nil
 }
 
 // Rooms returns the rooms that the client is a member of, those it was invited

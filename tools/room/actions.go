@@ -57,10 +57,25 @@ func apply(c *cli.Call, label string, f func() error) error {
 
 // warnOfNamesakes tells that more than one room is called the same here, so that
 // none of them is found by its name any more.
-func warnOfNamesakes(ctx context.Context, c *cli.Call, cl *client.Client, name bus.RoomName) {
-	if _, err := cl.Room(ctx, string(name)); errors.Is(err, bus.ErrAmbiguous) {
+func warnOfNamesakes(c *cli.Call, cl *client.Client, name bus.RoomName) {
+	switch ids, err := cl.RoomsNamed(name); {
+	case err != nil:
+		c.Warn("whether another room of yours is called %s too is not known: %s", name, err)
+	case len(ids) > 1:
 		c.Warn("another room of yours is called %s too; use their ids: unibus room ls", name)
 	}
+}
+
+// checkUnused refuses a name that a room of this identity has here already,
+// unless --yes says that a second one is meant: no command would find either of
+// them by its name any more.
+func checkUnused(c *cli.Call, cl *client.Client, name bus.RoomName) error {
+	ids, err := cl.RoomsNamed(name)
+	if err != nil || len(ids) == 0 || c.Bool("yes") {
+		return err
+	}
+	return cli.WithHint(bus.Errorf(bus.CodeExists, "create room %s: room %s of yours is called so already", name, ids[0]),
+		"choose another name, or make a second room of that name: --yes")
 }
 
 // idPrefix marks an id, of a room or of somebody.
@@ -89,13 +104,16 @@ func create(c *cli.Call) error {
 		return cli.Usagef("--%s %s: want whole seconds, at most %s", flagLife, life, bus.MaxRecordLife)
 	}
 	return with(c, func(ctx context.Context, cl *client.Client) error {
+		if err := checkUnused(c, cl, name); err != nil {
+			return err
+		}
 		r, err := busy(c, "making the room", func() (*client.Room, error) {
 			return cl.CreateRoom(ctx, name, client.RoomOptions{Policy: &policy, Life: life})
 		})
 		if err != nil {
 			return fmt.Errorf("create room %s: %w", name, err)
 		}
-		warnOfNamesakes(ctx, c, cl, name)
+		warnOfNamesakes(c, cl, name)
 		c.Note("created room %s: %s", name, describePolicy(policy))
 		if c.WantsJSON() {
 			return c.JSON(headOf(r))
@@ -115,7 +133,7 @@ func accept(c *cli.Call) error {
 		if err != nil {
 			return fmt.Errorf("accept room %s: %w", id, err)
 		}
-		warnOfNamesakes(ctx, c, cl, r.Name())
+		warnOfNamesakes(c, cl, r.Name())
 		c.Note("accepted room %s, as its %s", r.Name(), r.Role())
 		if c.WantsJSON() {
 			return c.JSON(headOf(r))

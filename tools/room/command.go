@@ -117,6 +117,9 @@ func createCommand() *cli.Command {
 		ArgsUsage: "NAME",
 		Description: `Makes a room with you as its owner and only member, and prints its id. Servers
 see neither the name nor what is sent, unless the room is made with --plain.
+
+A name that a room made or accepted here has already is refused, since no command
+would find either of them by it; with --yes a second room of that name is made.
 ` + exitStatus,
 		UsageText: "unibus room create hello\nunibus room create agent.scout.in --live --pad\nunibus room create audit --no-history --rotate 24h --max-age 2160h",
 		Flags: []cli.Flag{
