@@ -76,7 +76,7 @@ func serve(c *cli.Call) error {
 	}
 	n, err := node.Start(c.Context, cfg)
 	if err != nil {
-		return err
+		return advise(cfg, err)
 	}
 	var failure error
 	select {
@@ -91,7 +91,7 @@ func serve(c *cli.Call) error {
 		return fmt.Errorf("stop node: %w", err)
 	}
 	logger.Info("stopped")
-	return failure
+	return advise(cfg, failure)
 }
 
 func config(c *cli.Call, logger *slog.Logger) (node.Config, error) {
