@@ -62,6 +62,9 @@ func validate(c *cli.Call) error {
 		return nil
 	}
 	err = fmt.Errorf("validate context: %w", err)
+	if code := bus.CodeOf(err); code == bus.CodeUnavailable || code == bus.CodeTimeout {
+		err = cli.WithHint(err, "start the node, or check the addresses: --url and --server")
+	}
 	if working {
 		return cli.WithExit(err, cli.ExitPartial)
 	}
