@@ -57,12 +57,12 @@ func makeBus(c *cli.Call, o options) (made *result, err error) {
 		"unibus context validate",
 		"unibus room create hello",
 	}
-	// The context first: its name may be taken, and the files with keys are the
-	// slow part when there is a passphrase.
-	if err := saveContext(c, o, made, &back); err != nil {
+	if err := makeDirectory(o.dir, &back); err != nil {
 		return nil, err
 	}
-	if err := makeDirectory(o.dir, &back); err != nil {
+	// The context before the files with keys: its name may be taken, and they are
+	// the slow part when there is a passphrase.
+	if err := saveContext(c, o, made, &back); err != nil {
 		return nil, err
 	}
 	if err := root.Create(made.Root, o.passphrase); err != nil {
