@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -57,13 +58,13 @@ func Dial(ctx context.Context, c *cli.Call) (*client.Client, error) {
 		Identity:       id,
 		Keeper:         keeper,
 		StateDir:       state,
-		OnEvent:        func(e client.Event) { report(c, e) },
+		OnEvent:        (&reporter{call: c}).report,
 		Now:            c.Env.Now,
 		RequestTimeout: cfg.Timeout,
 		ControlTimeout: cfg.Timeout,
 	}
 	if c.Verbose() {
-		said.Logger, said.OnEvent = c.Logger(), nil // the logger has the events too
+		said.Logger = slog.New(withoutConnection{c.Logger().Handler()})
 	}
 	dialing, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
@@ -135,26 +136,4 @@ func (f *file) Save(id *identity.Identity) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return id.Rewrite(f.path, f.passphrase)
-}
-
-// report tells people what happened apart from any call.
-func report(c *cli.Call, e client.Event) {
-	text := string(e.Kind)
-	if e.Detail != "" {
-		text += ": " + e.Detail
-	}
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
-	}
-	if !e.Room.IsZero() {
-		text += " (room " + e.Room.String() + ")"
-	}
-	switch {
-	case e.Kind == client.EventSecurity || e.Kind == client.EventDenied || e.Kind == client.EventRemoved:
-		c.Warn("%s", text)
-	case e.Err != nil && e.Kind != client.EventDisconnected:
-		c.Warn("%s", text)
-	default:
-		c.Detail("%s", text)
-	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,27 +139,53 @@ func TestDialSaysWhatIsMissing(t *testing.T) {
 
 func TestEventsReachPeople(t *testing.T) {
 	lie := bus.Errorf(bus.CodeRollback, "older than\x1b[31m before")
+	gone := client.Event{Kind: client.EventDisconnected, Err: io.EOF}
+	back := client.Event{Kind: client.EventConnected, Detail: "nats://n1"}
+	const lost, again = "lost connection to the bus, trying again\n", "connected again\n"
 	for _, tt := range []struct {
-		name    string
-		event   client.Event
-		args    []string
-		want    string
-		silence bool
+		name   string
+		events []client.Event
+		args   []string
+		want   string
 	}{
-		{"a lie is a warning", client.Event{Kind: client.EventSecurity, Err: lie}, nil, `warning: security: older than\x1b[31m before` + "\n", false},
-		{"and --quiet does not silence it", client.Event{Kind: client.EventSecurity, Err: lie}, []string{"-q"}, `warning: security: older than\x1b[31m before` + "\n", false},
-		{"a lost connection is a detail", client.Event{Kind: client.EventDisconnected, Err: lie}, nil, "", true},
-		{"a failed renewal is a warning", client.Event{Kind: client.EventUpkeep, Err: lie, Room: bus.RoomID{}}, nil, "warning: upkeep: ", false},
-		{"a new epoch is a detail", client.Event{Kind: client.EventEpoch, Detail: "epoch 4"}, []string{"-v"}, "epoch: epoch 4\n", false},
+		{"a lie is a warning", []client.Event{{Kind: client.EventSecurity, Err: lie}}, nil, `warning: security: older than\x1b[31m before` + "\n"},
+		{"and --quiet does not silence it", []client.Event{{Kind: client.EventSecurity, Err: lie}}, []string{"-q"}, `warning: security: older than\x1b[31m before` + "\n"},
+		{"a failed renewal is a warning", []client.Event{{Kind: client.EventUpkeep, Err: io.EOF}}, nil, "warning: upkeep: EOF\n"},
+		{"a new epoch is nothing to tell", []client.Event{{Kind: client.EventEpoch, Detail: "epoch 4"}}, nil, ""},
+		{"the first connection is not told", []client.Event{back}, nil, ""},
+		{"a connection is lost and found", []client.Event{back, gone, back}, nil, lost + again},
+		{"once each time", []client.Event{back, gone, gone, back, back, gone, back}, nil, lost + again + lost + again},
+		{"--quiet silences it", []client.Event{back, gone, back}, []string{"-q"}, ""},
+		{"a disconnection that was asked for is not told", []client.Event{back, {Kind: client.EventDisconnected}}, nil, ""},
+		{"--verbose tells the server too", []client.Event{back, gone, back}, []string{"-v"}, "connected: nats://n1\n" + lost + again},
+		{"and leaves the rest to the log", []client.Event{{Kind: client.EventSecurity, Err: lie}, {Kind: client.EventEpoch, Detail: "epoch 4"}}, []string{"-v"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			have := call(t, tt.args, nil, func(c *cli.Call) error {
-				report(c, tt.event)
+				r := &reporter{call: c}
+				for _, e := range tt.events {
+					r.report(e)
+				}
 				return nil
 			})
-			if !strings.HasPrefix(have, tt.want) || tt.silence && have != "" {
+			if have != tt.want {
 				t.Errorf("said %q, want %q", have, tt.want)
 			}
 		})
+	}
+}
+
+func TestTheLogLeavesConnectionsToTheReporter(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(withoutConnection{slog.NewTextHandler(&out, nil)}).With("room", "r").WithGroup("g")
+	log.Warn("client", "event", string(client.EventDisconnected), "code", "internal", "err", io.EOF)
+	log.Info("client", "event", string(client.EventConnected))
+	if out.Len() > 0 {
+		t.Errorf("logged %s", &out)
+	}
+	log.Error("client", "event", string(client.EventSecurity))
+	log.Warn("client", "connection", "lost")
+	if n := strings.Count(out.String(), "\n"); n != 2 {
+		t.Errorf("%d lines, want 2: %s", n, &out)
 	}
 }
