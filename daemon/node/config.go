@@ -81,6 +81,20 @@ func ParseAdmin(s string) (Admin, error) {
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+// DefaultName returns the name of a node that was given none: the host's, with
+// dashes for dots. An error has [bus.CodeUsage].
+func DefaultName() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", bus.Errorf(bus.CodeUsage, "configure node: it has no name and the host's cannot be read: %w", err)
+	}
+	return strings.ReplaceAll(host, ".", "-"), nil
+}
+
+// DefaultSocket returns where the local socket of a node with this data
+// directory is unless it is told otherwise.
+func DefaultSocket(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
+
 // withDefaults fills in what was left out and checks the rest.
 func (c Config) withDefaults() (Config, error) {
 	if c.BusID.IsZero() {
@@ -90,11 +104,10 @@ func (c Config) withDefaults() (Config, error) {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: the data directory is missing")
 	}
 	if c.Name == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return c, bus.Errorf(bus.CodeUsage, "configure node: it has no name and the host's cannot be read: %w", err)
+		var err error
+		if c.Name, err = DefaultName(); err != nil {
+			return c, err
 		}
-		c.Name = strings.ReplaceAll(host, ".", "-")
 	}
 	if !namePattern.MatchString(c.Name) {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: name %.80q: want 1 to 64 letters, digits, '_' and '-'", c.Name)
@@ -113,7 +126,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: %s or %s is beyond loopback and there is no certificate", c.ControlListen, c.NATSListen)
 	}
 	if c.Socket == "" {
-		c.Socket = filepath.Join(c.DataDir, "control.sock")
+		c.Socket = DefaultSocket(c.DataDir)
 	}
 	if c.MaxShardBytes < 0 {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: %d bytes a shard", c.MaxShardBytes)

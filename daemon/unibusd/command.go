@@ -176,6 +176,15 @@ func settings(c *cli.Call) error {
 	for _, f := range flags() {
 		name := f.Names()[0]
 		s := setting{Name: name, Value: fmt.Sprint(c.Value(name)), Source: c.Source(name)}
+		switch {
+		case name == flagNode && s.Value == "":
+			var err error
+			if s.Value, err = node.DefaultName(); err != nil {
+				return err
+			}
+		case name == flagSocket && s.Value == "":
+			s.Value = node.DefaultSocket(c.Path(flagData))
+		}
 		if env, ok := f.(interface{ GetEnvVars() []string }); ok {
 			s.Variable = env.GetEnvVars()[0]
 		}
