@@ -76,6 +76,8 @@ func revoke(c *cli.Call) error {
 		}
 		if u.Status == bus.UserRevoked {
 			c.Note("%s was revoked already, %s", u.Handle, stamp(u.RevokedAt))
+		} else if err := checkLastAdmin(c, users, u); err != nil {
+			return err
 		} else if err := c.Confirm("revoke %s (%s) for good?", u.Handle, u.ID.Fingerprint()); err != nil {
 			return err
 		}
@@ -84,8 +86,28 @@ func revoke(c *cli.Call) error {
 		if u, err = d.Revoke(ctx, u.SignPub); err != nil {
 			return fmt.Errorf("revoke %s: %w", who, err)
 		}
-		return report(ctx, c, d, "revoked", u)
+		if err := report(ctx, c, d, "revoked", u); err != nil {
+			return err
+		}
+		c.Note("rooms keep %s as a member until an admin of the room removes it: unibus room remove ROOM %s", u.Handle, u.Handle)
+		return nil
 	})
+}
+
+// checkLastAdmin refuses to end the only account that may change others, unless
+// --yes says that it is meant: asking is not enough for what locks everybody out
+// who cannot reach a node's own machine.
+func checkLastAdmin(c *cli.Call, users []api.User, u api.User) error {
+	admin := func(u api.User) bool { return u.Role == bus.UserAdmin && u.Status == bus.UserActive }
+	if !admin(u) || slices.ContainsFunc(users, func(o api.User) bool { return admin(o) && o.SignPub != u.SignPub }) {
+		return nil
+	}
+	const loss = "the bus will have no admin; only the local socket can add one"
+	if !c.Bool("yes") {
+		return cli.WithHint(cli.Usagef("revoke %s: %s", u.Handle, loss), "add another admin first, or add --yes if you are sure")
+	}
+	c.Warn("%s", loss)
+	return nil
 }
 
 // find returns the account of a handle or key. A handle is never given again,

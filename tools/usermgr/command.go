@@ -74,8 +74,12 @@ ssh laptop cat alice.pub | unibus usermgr add alice - --role admin`,
 				Usage:     "end an account",
 				ArgsUsage: "WHO",
 				Description: `Ends the account WHO, a handle or a key of 64 hexadecimal characters. It cannot
-be undone: somebody who is to come back is added with a new identity. Rooms keep
-a revoked member on their lists until an admin of the room removes it.
+be undone: somebody who is to come back is added with a new identity. The last
+admin of a bus is revoked with --yes only: after that only the local socket can
+add one.
+
+Rooms keep a revoked member until an admin of the room removes it:
+unibus room remove ROOM WHO
 ` + exitStatus,
 				Action: cli.Action(revoke),
 			},
