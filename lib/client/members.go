@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	mathrand "math/rand/v2"
 	"slices"
 	"time"
@@ -66,6 +67,8 @@ func (r *Room) invite(ctx context.Context, who string, role bus.Role, check func
 // What they have stored stays readable: Remove reads the stored room once, to
 // list their sessions and how far each had come, and later frames of theirs count
 // for nobody. Of a room that is not stored only what this client has read counts.
+// The last owner stays: [bus.CodeTransition], and nothing is signed.
+// The last owner is not removed: [bus.CodeTransition], and nothing is signed.
 func (r *Room) Remove(ctx context.Context, who ...string) error {
 	ids := make([]bus.ID, len(who))
 	for i, w := range who {
@@ -153,6 +156,9 @@ func (r *Room) changeOnce(ctx context.Context, s *signing, edit func(*change) er
 	}
 	if err := edit(&d); err != nil || d.done {
 		return err
+	}
+	if !slices.Contains(slices.Collect(maps.Values(d.roles)), bus.RoleOwner) {
+		return bus.Errorf(bus.CodeTransition, "the room would be without an owner")
 	}
 	members, err := r.memberSpecs(ctx, &d)
 	if err != nil {

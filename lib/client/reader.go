@@ -129,7 +129,7 @@ func (rd *reader) connect(start uint64, now bool) (err error) {
 }
 
 func (r *Room) notMember() error {
-	return bus.Errorf(bus.CodeNotMember, "read room %s: this client is no member since epoch %d", r.id, r.Epoch())
+	return bus.Errorf(bus.CodeNotMember, "read room %s: no longer a member since epoch %d", r.id, r.Epoch())
 }
 
 // run hands out what comes until the loop breaks or nothing more can come.

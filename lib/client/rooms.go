@@ -126,7 +126,8 @@ func upload(s *room.Signed) api.RecordUpload {
 
 // AcceptRoom joins a room to which the client was invited: it verifies the
 // room's history and pins the room's name to its id, so that [Client.Room]
-// finds it by name. Accepting a room again is no change.
+// finds it by name. Accepting a room again is no change. A room that the client
+// was removed from is [bus.CodeNotMember].
 func (c *Client) AcceptRoom(ctx context.Context, id bus.RoomID) (*Room, error) {
 	r, err := c.open(ctx, id)
 	if err != nil {
@@ -291,18 +292,27 @@ func (c *Client) loaded() []*Room {
 // ID returns the room's id.
 func (r *Room) ID() bus.RoomID { return r.id }
 
-// Name returns the room's name as the newest record has it, "" where this
-// client has no key for it, as after its removal.
+// Name returns the room's name as the newest record has it that this client has
+// a key for: after its removal that is an older one than the head. It is "" where
+// there is none.
 func (r *Room) Name() bus.RoomName {
-	name, err := r.name()
-	if err != nil {
-		return ""
+	r.model.mu.RLock()
+	defer r.model.mu.RUnlock()
+	for e := r.model.head.Epoch; ; e-- {
+		key, _ := r.model.chain.Key(e)
+		name, err := r.model.chain.At(e).OpenName(key)
+		if err == nil || e == 0 {
+			return name
+		}
 	}
-	return name
 }
 
+// name returns the name in the head, for members.
 func (r *Room) name() (bus.RoomName, error) {
 	head, key, _ := r.model.current()
+	if _, member := head.Member(r.client.ID()); !member {
+		return "", r.notMember()
+	}
 	return head.OpenName(key)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -246,6 +247,7 @@ func remove(c *cli.Call) error {
 		for _, m := range r.Members() {
 			members[m.ID] = m
 		}
+		left := maps.Clone(members)
 		var ids, names []string
 		for _, who := range c.Args().Slice()[1:] {
 			p, err := findMember(ctx, cl, members, who)
@@ -256,13 +258,30 @@ func remove(c *cli.Call) error {
 				return cli.WithHint(bus.Errorf(bus.CodeNotFound, "remove %s: no member of %s", p, r.Name()), "unibus room show %s", argument(r.ID()))
 			}
 			ids, names = append(ids, p.id.String()), append(names, p.String())
+			delete(left, p.id)
 		}
+		if r.Role() == bus.RoleOwner && !hasOwner(left) {
+			return cli.WithHint(bus.Errorf(bus.CodeTransition, "remove %s: the room would be without an owner", strings.Join(names, ", ")),
+				"make somebody else its owner first: unibus room invite %s WHO --role owner", argument(r.ID()))
+		}
+		// Whoever removes themselves cannot read it afterwards.
+		was := headOf(r)
 		if err := apply(c, "removing", func() error { return r.Remove(ctx, ids...) }); err != nil {
 			return fmt.Errorf("remove %s: %w", strings.Join(names, ", "), err)
 		}
-		c.Note("removed %s from %s", strings.Join(names, ", "), r.Name())
-		return printHead(c, r)
+		c.Note("removed %s from %s", strings.Join(names, ", "), was.Name)
+		was.Epoch = r.Epoch()
+		return printEpoch(c, was)
 	})
+}
+
+func hasOwner(members map[bus.ID]client.Member) bool {
+	for _, m := range members {
+		if m.Role == bus.RoleOwner {
+			return true
+		}
+	}
+	return false
 }
 
 // findMember is find, but takes the handle of a member from the room: somebody
@@ -287,10 +306,12 @@ func rotate(c *cli.Call) error {
 }
 
 // printHead tells which epoch a change led to.
-func printHead(c *cli.Call, r *client.Room) error {
+func printHead(c *cli.Call, r *client.Room) error { return printEpoch(c, headOf(r)) }
+
+func printEpoch(c *cli.Call, h head) error {
 	if c.WantsJSON() {
-		return c.JSON(headOf(r))
+		return c.JSON(h)
 	}
-	c.Printf("epoch %d\n", r.Epoch())
+	c.Printf("epoch %d\n", h.Epoch)
 	return nil
 }

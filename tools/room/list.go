@@ -102,6 +102,10 @@ func show(c *cli.Call) error {
 		if err != nil {
 			return err
 		}
+		if !r.Role().Valid() {
+			return cli.WithHint(bus.Errorf(bus.CodeNotMember, "show room %s: no longer a member since epoch %d", c.Arg(0), r.Epoch()),
+				"what it was until then: unibus room log %s", argument(r.ID()))
+		}
 		last := records[len(records)-1]
 		s := shown{
 			head: headOf(r), Hash: last.Hash(), Role: roleName(r.Role()), Policy: policyOf(last.Policy),

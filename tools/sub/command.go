@@ -86,7 +86,9 @@ func run(c *cli.Call) (err error) {
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
 	messages := r.Messages(ctx, from)
-	c.Note("reading %s from %s", r.Name(), c.String(flagFrom))
+	if r.Role().Valid() { // whoever was removed hears of that at once
+		c.Note("reading %s from %s", r.Name(), c.String(flagFrom))
+	}
 	return read(ctx, messages, newOutput(c), c.Warn, o)
 }
 
