@@ -50,8 +50,10 @@ func TestMovedHandleLeavesItsOldIdentity(t *testing.T) {
 		}
 		return bobs, carols
 	}
-	if peer, err := alice.Resolve(w.ctx(), "bob"); err != nil || peer.ID != bob.ID() {
-		t.Fatalf("%+v, %v", peer, err)
+	for _, first := range []bool{true, false} {
+		if peer, err := alice.Resolve(w.ctx(), "bob"); err != nil || peer.ID != bob.ID() || peer.Pinned != first {
+			t.Fatalf("%+v, %v", peer, err)
+		}
 	}
 	if b, c := handles(r); b != "bob" || c != "" {
 		t.Errorf("bob is %q, carol %q", b, c)
@@ -68,7 +70,7 @@ func TestMovedHandleLeavesItsOldIdentity(t *testing.T) {
 		t.Errorf("elsewhere bob is %q, carol %q", b, c)
 	}
 	alice.control.set(signedHandle(t, w, "bob", 1, carol))
-	if peer, err := alice.Resolve(w.ctx(), "bob"); err != nil || peer.ID != carol.ID() || !peer.Signed {
+	if peer, err := alice.Resolve(w.ctx(), "bob"); err != nil || peer.ID != carol.ID() || !peer.Signed || !peer.Pinned {
 		t.Fatalf("%+v, %v", peer, err)
 	}
 	if b, c := handles(r); b != "" || c != "bob" {

@@ -22,6 +22,9 @@ type Peer struct {
 	// Signed tells that the root of the bus vouches for the handle. Without it
 	// the first answer of a server was believed and is pinned since.
 	Signed bool
+	// Pinned tells that it was this very call that pinned the handle, to anybody
+	// or to somebody else than before.
+	Pinned bool
 }
 
 // handlePins are the handles this client, or another process that shares its
@@ -52,7 +55,7 @@ func (c *Client) Resolve(ctx context.Context, handle bus.Handle) (Peer, error) {
 		c.events.raise(EventSecurity, bus.RoomID{}, err, "")
 		return Peer{}, err
 	}
-	moved := false
+	var moved, pinned bool
 	err = c.handles.update(ctx, func(pins *handlePins) error {
 		if pins.Handles == nil {
 			*pins = handlePins{V: 1, Handles: map[bus.Handle]handlePin{}}
@@ -70,6 +73,7 @@ func (c *Client) Resolve(ctx context.Context, handle bus.Handle) (Peer, error) {
 		default:
 			return bus.Errorf(bus.CodePinChanged, "resolve %s: it is now %s (%s), and was %s (%s)", handle, info.ID, info.ID.Fingerprint(), old.ID, old.ID.Fingerprint())
 		}
+		pinned = !known || moved
 		pins.Handles[handle] = next
 		return nil
 	})
@@ -85,7 +89,7 @@ func (c *Client) Resolve(ctx context.Context, handle bus.Handle) (Peer, error) {
 	if err := c.loadHandles(); err != nil {
 		return Peer{}, err
 	}
-	return Peer{Handle: handle, ID: info.ID, SignPub: info.SignPub, Status: info.Status, Signed: !entry.ID.IsZero()}, nil
+	return Peer{Handle: handle, ID: info.ID, SignPub: info.SignPub, Status: info.Status, Signed: !entry.ID.IsZero(), Pinned: pinned}, nil
 }
 
 // checkHandle verifies what a server says about a handle against itself and,

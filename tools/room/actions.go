@@ -148,7 +148,7 @@ func accept(c *cli.Call) error {
 type person struct {
 	id      bus.ID
 	handle  bus.Handle // "" if they were named by id or key
-	signed  bool       // the root of the bus vouches for the handle
+	trusted bool       // this call pinned the handle, and only the server vouches for it
 	revoked bool       // as far as the server says; not known for an id or key
 }
 
@@ -182,7 +182,7 @@ func find(ctx context.Context, cl *client.Client, text string) (person, error) {
 	if err != nil {
 		return person{}, fmt.Errorf("find %s: %w", handle, err)
 	}
-	return person{id: peer.ID, handle: handle, signed: peer.Signed, revoked: peer.Status == bus.UserRevoked}, nil
+	return person{id: peer.ID, handle: handle, trusted: peer.Pinned && !peer.Signed, revoked: peer.Status == bus.UserRevoked}, nil
 }
 
 func invite(c *cli.Call) error {
@@ -198,8 +198,8 @@ func invite(c *cli.Call) error {
 		if p.revoked {
 			return bus.Errorf(bus.CodeRevoked, "invite %s: the account was revoked", p)
 		}
-		if p.handle != "" && !p.signed {
-			c.Note("the handle %s is the server's word, pinned on first use; compare their fingerprint, %s", p.handle, p.id.Fingerprint())
+		if p.trusted {
+			c.Note("the handle %s is the server's word, pinned now; compare their fingerprint, %s", p.handle, p.id.Fingerprint())
 		}
 		had, err := busy(c, "inviting", func() (bus.Role, error) {
 			if c.Source(flagRole) == "default" {
