@@ -252,7 +252,7 @@ func (a *advance) accept(ctx context.Context, page recordPage) error {
 			if mayFollow(rec, r.id, a.chain.Head()) {
 				var err error
 				if key, err = r.openOwn(ctx, rec); err != nil {
-					return err
+					return withoutKey(err)
 				}
 				known = true
 			}
@@ -268,6 +268,23 @@ func (a *advance) accept(ctx context.Context, page recordPage) error {
 		}
 	}
 	return nil
+}
+
+// unopenedError is that the next record is there and allowed, and that the
+// server gave no key for it that this member can use.
+type unopenedError struct{ err error }
+
+func (e *unopenedError) Error() string { return e.err.Error() }
+func (e *unopenedError) Unwrap() error { return e.err }
+
+// withoutKey marks the failure to open the key of a record that may come next,
+// unless the server could not be asked, which says nothing about it.
+func withoutKey(err error) error {
+	switch bus.CodeOf(err) {
+	case bus.CodeUnavailable, bus.CodeTimeout, bus.CodeRateLimited, bus.CodeClosed, bus.CodeInternal:
+		return err
+	}
+	return &unopenedError{err}
 }
 
 // mayFollow reports whether a chain with this head would accept rec, its key

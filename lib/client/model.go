@@ -101,18 +101,20 @@ func (m *model) install(chain *room.Chain, otherBranch bool, now time.Time) {
 }
 
 // judge takes in how a look for records ended. Where the head turned out to be
-// on one of two branches, or behind what another process of this identity has
-// accepted, nothing is sent under it until a look ends well: whoever a later
-// record removed could read it.
+// on one of two branches, behind what another process of this identity has
+// accepted, or followed by a record whose key was withheld or swapped, nothing is
+// sent under it until a look ends well: whoever a later record removed could
+// read it.
 func (m *model) judge(err error) {
 	_, forked := errors.AsType[*room.ForkError](err)
 	_, elsewhere := errors.AsType[*pinError](err)
+	_, unopened := errors.AsType[*unopenedError](err)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
 	case err == nil:
 		m.doubt = nil
-	case forked || elsewhere:
+	case forked || elsewhere || unopened:
 		m.doubt = err
 	}
 }

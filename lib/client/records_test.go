@@ -157,13 +157,15 @@ func TestForkBetweenProcessesIsNoticed(t *testing.T) {
 	p := newTwoProcesses(t, w)
 	before := history(t, w, p.room)
 	hidden := append(before, branch(t, w, p.alice, before[1], 2, []*identity.Identity{p.bob})...)
-	p.second.control.set(shows(t, p.room.ID(), hidden))
+	// The second process must see neither branch before the pin is on the true one.
+	p.second.control.set(shows(t, p.room.ID(), before))
 	if err := p.room.Rotate(w.ctx()); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.atFirst.Refresh(w.ctx()); err != nil {
 		t.Fatal(err)
 	}
+	p.second.control.set(shows(t, p.room.ID(), hidden))
 	for range 2 { // the second time is no better
 		if err := p.atOther.Refresh(w.ctx()); !errors.Is(err, bus.ErrFork) || p.atOther.Epoch() != 1 {
 			t.Errorf("epoch %d: %v", p.atOther.Epoch(), err)
