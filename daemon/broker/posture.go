@@ -16,6 +16,7 @@ type Posture struct {
 	JetStream  bool // streams can be written
 	SyncAlways bool // messages are synced to disk before they are acknowledged
 	TLS        bool // members must use TLS
+	Auth       bool // strangers are asked for proof of identity
 	Members    int  // open connections of members
 }
 
@@ -27,7 +28,7 @@ func (b *Broker) Posture() Posture {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p.TLS = b.info.TLSRequired
+	p.TLS, p.Auth = b.info.TLSRequired, b.info.AuthRequired
 	for nc, account := range b.conns {
 		if account == AccountBus && nc.IsConnected() {
 			p.Members--

@@ -114,7 +114,7 @@ func TestNodeServesAndSaysHowItStands(t *testing.T) {
 	}
 	var h api.Health
 	get(t, client(t), n.URL()+api.HealthPath(), &h)
-	if h.Status != "ok" || h.Node != "n1" || h.Sync != "always" || h.Store != "sqlite" || !h.Quorum || h.TLS || h.Users != 1 {
+	if h.Status != "ok" || h.Node != "n1" || h.Sync != "always" || h.Store != "sqlite" || !h.Quorum || !h.ACL || h.TLS || h.Users != 1 {
 		t.Errorf("health %+v", h)
 	}
 	var users api.UserList

@@ -77,6 +77,7 @@ func (n *Node) health(context.Context) api.Health {
 		UptimeS: int64(n.cfg.Now().Sub(n.started) / time.Second),
 		Auth:    "enforce",
 		TLS:     posture.TLS && n.cfg.TLS != nil,
+		ACL:     posture.Auth,
 		Sync:    "lazy",
 		Store:   "sqlite", Replicas: 1,
 		Quorum: n.Ready() == nil,

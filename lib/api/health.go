@@ -11,7 +11,7 @@ type Health struct {
 	Auth             string `json:"auth"`              // "enforce"
 	TLS              bool   `json:"tls"`               // clients can only come over TLS
 	RouteTLS         bool   `json:"route_tls"`         // nodes talk over mutual TLS
-	ACL              bool   `json:"acl"`               // a foreign subject was refused when tried
+	ACL              bool   `json:"acl"`               // strangers are asked for proof of identity, as seen at the own listener
 	AtRest           bool   `json:"at_rest"`           // the store's files were read back and are opaque
 	Sync             string `json:"sync"`              // "always" if every write reaches the disk before it is acknowledged
 	Store            string `json:"store"`             // "sqlite" or "jetstream"

@@ -90,9 +90,9 @@ var advice = map[bus.Code]Advice{
 	},
 	bus.CodeQuota: {
 		Exit: ExitDenied,
-		Hint: "ask an administrator of the bus for space",
-		Why:  "The node refuses new messages rather than dropping old ones when a shard or an owner's quota is full.",
-		Do:   "Have old rooms purged (a shorter max age), or have the operator raise the limit.",
+		Hint: "ask an administrator of the bus",
+		Why:  "A limit of the node is reached: the bytes of a shard, which refuses new messages rather than dropping old ones, or the rooms, memberships or sessions of one identity.",
+		Do:   "Have messages purged earlier (a shorter max age) or the operator raise --max-shard-bytes; leave rooms, or end sessions, that nobody needs.",
 	},
 	bus.CodeClockSkew: {
 		Exit: ExitDenied,
@@ -187,7 +187,7 @@ var advice = map[bus.Code]Advice{
 		Exit: ExitFailed,
 		Hint: "unibus room log ROOM",
 		Why:  "Two records follow the same one. Two signers is a race between admins; a server that shows different people different records looks the same.",
-		Do:   "Compare `unibus room log` with another member. An owner resolves it with a record that names the losing branch.",
+		Do:   "Compare `unibus room log` with another member. The room stays closed to those who saw both branches until an owner's record names the one that is given up; where that cannot be had, make a new room.",
 	},
 	bus.CodeGap: {
 		Exit: ExitPartial,
@@ -286,6 +286,6 @@ var advice = map[bus.Code]Advice{
 		Exit: ExitFailed,
 		Hint: "compare fingerprints with that person over another channel",
 		Why:  "The handle resolved to another identity before. A new identity of the same person looks like this, and so does somebody in between.",
-		Do:   "Ask the person for the fingerprint. Only if it is right, remove the old pin from the state directory named in the message.",
+		Do:   "Ask the person for the fingerprint. Only if it is right, remove the handle from handles.json in $XDG_STATE_HOME/unibus/BUS/ID/ (~/.local/state without it).",
 	},
 }
