@@ -287,7 +287,7 @@ func TestPostureIsWhatRuns(t *testing.T) {
 	if _, err := b.Conn(AccountBus); err != nil { // is no member
 		t.Fatal(err)
 	}
-	if got, want := b.Posture(), (Posture{JetStream: true, SyncAlways: true, Members: 1}); got != want {
+	if got, want := b.Posture(), (Posture{JetStream: true, SyncAlways: true, Auth: true, Members: 1}); got != want {
 		t.Errorf("posture %+v, want %+v", got, want)
 	}
 	if err := b.srv.ShutdownJetStream(); err != nil {
