@@ -77,6 +77,7 @@ func TestParsersRefuse(t *testing.T) {
 func FuzzParseTexts(f *testing.F) {
 	f.Add(fill(9).String())
 	f.Add("agent.scout.in")
+	f.Add("reader")
 	f.Add(bus.SignPub(fill(3)).String())
 	f.Fuzz(func(t *testing.T, s string) {
 		if id, err := bus.ParseID(s); err == nil && id.String() != s {
@@ -93,6 +94,12 @@ func FuzzParseTexts(f *testing.F) {
 		}
 		if h, err := bus.ParseHandle(s); err == nil && strings.ContainsAny(string(h), "/ \n") {
 			t.Errorf("handle %q", h)
+		}
+		if r, err := bus.ParseRole(s); err == nil && r.String() != s {
+			t.Errorf("role %q re-encodes as %q", s, r)
+		}
+		if r, err := bus.ParseUserRole(s); err == nil && string(r) != s {
+			t.Errorf("user role %q re-encodes as %q", s, r)
 		}
 		if room, sender, _, ok := bus.ParseDataSubject(s); ok && (strings.Contains(room, ".") || strings.Contains(sender, ".")) {
 			t.Errorf("subject %q", s)
