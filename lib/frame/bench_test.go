@@ -30,6 +30,15 @@ func benchmarkShapes(b *testing.B, run func(b *testing.B, recs []Record)) {
 	}
 }
 
+// reportAllocs tells what a frame cost, and, where it carries many, what that is
+// for each record: a lone record pays for its frame alone.
+func reportAllocs(b *testing.B, n uint64, records int) {
+	b.ReportMetric(float64(n)/float64(b.N), "allocs/frame")
+	if records > 1 {
+		b.ReportMetric(float64(n)/float64(b.N*records), "allocs/record")
+	}
+}
+
 // mallocs returns how many objects were allocated so far.
 func mallocs() uint64 {
 	var m runtime.MemStats
@@ -52,7 +61,7 @@ func BenchmarkSeal(b *testing.B) {
 					}
 					seq++
 				}
-				b.ReportMetric(float64(mallocs()-before)/float64(b.N*len(recs)), "allocs/record")
+				reportAllocs(b, mallocs()-before, len(recs))
 			})
 		})
 	}
@@ -96,7 +105,7 @@ func BenchmarkOpen(b *testing.B) {
 				if b.N%len(frames) != 0 {
 					allocated += mallocs()
 				}
-				b.ReportMetric(float64(allocated)/float64(b.N*len(recs)), "allocs/record")
+				reportAllocs(b, allocated, len(recs))
 			})
 		})
 	}
