@@ -104,13 +104,23 @@ type frameKey struct{}
 func (p Program) Run(ctx context.Context, env *Env) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	f, err := p.frame(env, cancel)
+	if err == nil {
+		err = f.run(ctx)
+	}
+	return int(f.finish(ctx, err))
+}
+
+// frame prepares a run of the program. The frame can report the error, which
+// is one of its declaration. What ends standard output is given to failed.
+func (p Program) frame(env *Env, failed func(error)) (*frame, error) {
 	root := *p.Root
 	f := &frame{
 		env:      env,
 		external: p.External,
 		root:     &root,
 		globals:  commonFlags(),
-		stdout:   &stream{w: env.Stdout, failed: cancel},
+		stdout:   &stream{w: env.Stdout, failed: failed},
 		stderr:   &stream{w: env.Stderr, failed: func(error) {}},
 
 		variables:   map[string]string{},
@@ -125,12 +135,11 @@ func (p Program) Run(ctx context.Context, env *Env) int {
 			f.variables[flag.Names()[0]] = vars[0]
 		}
 	}
-	err := checkDeclaration(&root, f.globals)
-	if err == nil {
-		root.Flags = append(append([]Flag{}, root.Flags...), f.globals...)
-		err = f.run(ctx)
+	if err := checkDeclaration(&root, f.globals); err != nil {
+		return f, err
 	}
-	return int(f.finish(ctx, err))
+	root.Flags = append(append([]Flag{}, root.Flags...), f.globals...)
+	return f, nil
 }
 
 // run understands the command line and does what it says.

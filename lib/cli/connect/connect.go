@@ -1,8 +1,13 @@
-// Package connect takes a command from its settings to a connected client.
+// Package connect takes a command, or any Go program, from the settings of its
+// user to a connected client.
 //
-// Start with [Dial]; [Identity] and [Authorities] are for commands that need
-// only a part. What the client has to say apart from any call, such as lies of
-// servers and lost connections, goes to standard error.
+// Commands start with [Dial]; [Identity] and [Authorities] are for those that
+// need only a part. What the client of a command has to say apart from any
+// call, such as lies of servers and lost connections, goes to standard error.
+//
+// Other programs start with [Open], which takes a saved context and the
+// UNIBUS_* variables as the tools do. It looks at no flags, asks nobody and
+// prints nothing.
 //
 // The package keeps nothing of its own. The state of the client (pins, rooms,
 // cursors) lies in [cli.Env.StateDir], where all tools of one user share it.
@@ -33,6 +38,16 @@ const closeWait = 5 * time.Second
 // Errors: [bus.CodeNoContext] where the settings do not say enough, those of
 // [Identity] and [Authorities], and those of [client.Dial].
 func Dial(ctx context.Context, c *cli.Call) (*client.Client, error) {
+	return dial(ctx, c, func(said *client.Config) {
+		said.OnEvent = (&reporter{call: c}).report
+		if c.Verbose() {
+			said.Logger = slog.New(withoutConnection{c.Logger().Handler()})
+		}
+	})
+}
+
+// dial connects with the settings of c, after change had its way with them.
+func dial(ctx context.Context, c *cli.Call, change func(*client.Config)) (*client.Client, error) {
 	cfg, err := c.Config(cli.NeedServers, cli.NeedURLs, cli.NeedBusID, cli.NeedIdentity)
 	if err != nil {
 		return nil, err
@@ -58,13 +73,12 @@ func Dial(ctx context.Context, c *cli.Call) (*client.Client, error) {
 		Identity:       id,
 		Keeper:         keeper,
 		StateDir:       state,
-		OnEvent:        (&reporter{call: c}).report,
 		Now:            c.Env.Now,
 		RequestTimeout: cfg.Timeout,
 		ControlTimeout: cfg.Timeout,
 	}
-	if c.Verbose() {
-		said.Logger = slog.New(withoutConnection{c.Logger().Handler()})
+	if change != nil {
+		change(&said)
 	}
 	dialing, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
