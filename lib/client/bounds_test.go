@@ -198,7 +198,7 @@ func TestForkProofsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			p.theirs.keepFork(head, other.Record)
+			p.theirs.keepFork(&room.Fork{Before: before, Known: head, Other: other.Record})
 		}
 	}
 	kept, err := filepath.Glob(p.bob.state.path("proofs", "fork-*"))

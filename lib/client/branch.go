@@ -2,15 +2,8 @@ package client
 
 import (
 	"context"
-	"encoding/hex"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/enmanuel/unibus/lib/bus"
-	"github.com/enmanuel/unibus/lib/internal/durable"
 	"github.com/enmanuel/unibus/lib/room"
 )
 
@@ -25,8 +18,8 @@ func (a *advance) switchBranch(ctx context.Context) error {
 	if len(branch) == 0 {
 		return bus.Errorf(bus.CodeFork, "read room %s: the server shows no branch", r.id)
 	}
-	if known := a.chain.At(branch[0].Epoch); known != nil {
-		r.keepFork(known, branch[0])
+	if at := branch[0].Epoch; at > 0 && a.chain.At(at) != nil {
+		r.keepFork(&room.Fork{Before: a.chain.At(at - 1), Known: a.chain.At(at), Other: branch[0]})
 	}
 	last := branch[len(branch)-1]
 	left := a.chain.Clone()
@@ -74,42 +67,5 @@ func (a *advance) fetchBranch(ctx context.Context) ([]*room.Record, error) {
 			return nil, bus.Errorf(bus.CodeTooLarge, "read room %s: the branch that the server shows has more than %d records", r.id, maxRecordsAtOnce)
 		}
 		from = before.Epoch + 1
-	}
-}
-
-// maxForkProofs is how many forks of one room are kept. One is enough to
-// convince, and an authority can sign as many as it likes.
-const maxForkProofs = 8
-
-// keepFork stores two records that may both follow the same one. Only what an
-// authority has signed comes here: a server alone can make no proof.
-func (r *Room) keepFork(known, other *room.Record) {
-	k, o := known.Hash(), other.Hash()
-	dir, prefix := r.client.state.path("proofs"), "fork-"+r.id.Token()+"-"
-	name := prefix + hex.EncodeToString(k[:8]) + "-" + hex.EncodeToString(o[:8])
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	kept := 0
-	for _, e := range entries {
-		if e.Name() == name {
-			return
-		}
-		if strings.HasPrefix(e.Name(), prefix) {
-			kept++
-		}
-	}
-	if kept >= maxForkProofs {
-		return
-	}
-	if err == nil {
-		err = os.MkdirAll(dir, stateDirMode)
-	}
-	if err == nil {
-		err = durable.WriteFile(filepath.Join(dir, name), room.ForkProof(known, other), stateFileMode)
-	}
-	if err != nil {
-		r.client.log.Error("client", "keep_proof", name, "err", err)
 	}
 }

@@ -219,9 +219,9 @@ func TestResolvedForkIsFollowedByEveryProcess(t *testing.T) {
 		t.Fatalf("proofs %v, %v", proofs, err)
 	}
 	for _, name := range proofs {
-		known, other, err := room.ParseForkProof(mustRead(t, name))
-		if err != nil || known.Hash() != lost.Hash() || other.Epoch == 0 || other.MemberCount() != 2 {
-			t.Errorf("%s: %v, %v, %v", name, known, other, err)
+		f, err := room.ParseFork(mustRead(t, name))
+		if err != nil || f.Known.Hash() != lost.Hash() || f.Other.Epoch == 0 || f.Other.MemberCount() != 2 {
+			t.Errorf("%s: %v, %v", name, f, err)
 		}
 	}
 }

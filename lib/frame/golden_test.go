@@ -40,6 +40,15 @@ type goldenFile struct {
 	Keys    goldenKeys      `json:"keys"`
 	Frames  []goldenFrame   `json:"frames"`
 	Refused []goldenRefused `json:"refused"`
+	Proofs  []goldenProof   `json:"proofs"`
+}
+
+// goldenProof shows that the sender of the file has signed two frames of one seq.
+type goldenProof struct {
+	Name   string        `json:"name"`
+	Frames [2]hexBytes   `json:"frames"`
+	Pieces []goldenPiece `json:"pieces"`
+	Proof  hexBytes      `json:"proof"`
 }
 
 type goldenKeys struct {
@@ -131,7 +140,8 @@ func makeGolden(t *testing.T) goldenFile {
 			"of one sender and one epoch, whose keys are under \"keys\"; epoch_key is K_e and record_hash is RH, here any 32 bytes.",
 			"frame_key is KDF(K_e, RH, \"frame-key\", suite || sender || session, 32), and empty for suite 0.",
 			"pieces, put together, are the frame. Each frame under \"refused\" fails with its code for a reader",
-			"of the room that its header names and whose policy has these flags.",
+			"of the room that its header names and whose policy has these flags. Under \"proofs\" are two frames of one seq and",
+			"what is kept of them to prove it.",
 		},
 		Keys: goldenKeys{SignSeed: goldenSign.Seed(), SignPub: goldenPub[:], EpochKey: goldenKey[:], RH: goldenRH[:]},
 	}
@@ -162,7 +172,30 @@ func makeGolden(t *testing.T) goldenFile {
 		f.Frames = append(f.Frames, makeGoldenFrame(t, v.name, v.about, goldenHeaderOf(v.suite, v.flags, v.seq), v.records))
 	}
 	f.Refused = makeGoldenRefused(t, f.Frames[0].Frame)
+	second := makeGoldenFrame(t, "", "", goldenHeaderOf(bus.SuiteXAESGCM, 0, 0), []Record{{Body: []byte("goodbye")}})
+	f.Proofs = []goldenProof{makeGoldenProof(t, "frame 0 of a session, twice", f.Frames[0].Frame, second.Frame)}
 	return f
+}
+
+func makeGoldenProof(t *testing.T, name string, first, second []byte) goldenProof {
+	p := EquivocationProof{SignPub: goldenPub, First: statementOf(first), Second: statementOf(second)}
+	if err := p.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	g := goldenProof{Name: name, Frames: [2]hexBytes{first, second}, Proof: p.Bytes()}
+	rest := p.Bytes()
+	for _, piece := range []struct {
+		field string
+		n     int
+	}{
+		{"sign_pub", 32},
+		{"first_header", HeaderSize}, {"first_ct_sha256", 32}, {"first_sig", SignatureSize},
+		{"second_header", HeaderSize}, {"second_ct_sha256", 32}, {"second_sig", SignatureSize},
+	} {
+		g.Pieces = append(g.Pieces, goldenPiece{piece.field, rest[:piece.n]})
+		rest = rest[piece.n:]
+	}
+	return g
 }
 
 func makeGoldenFrame(t *testing.T, name, about string, h Header, recs []Record) goldenFrame {

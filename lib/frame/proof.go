@@ -58,11 +58,18 @@ func (p *EquivocationProof) Verify() error {
 	return nil
 }
 
-// statementSize and proofSize are the lengths of the encoded forms.
-const (
-	statementSize = HeaderSize + 32 + SignatureSize
-	proofSize     = 32 + 2*statementSize
-)
+// Frame returns the header of the first frame, whose room, sender, session and
+// seq are those of the second too; of a proof that does not verify it may be
+// anything.
+func (p *EquivocationProof) Frame() Header {
+	h, _, _ := decodeHeader(p.First.Header[:]) // Verify tells whether it is one
+	return h
+}
+
+const statementSize = HeaderSize + 32 + SignatureSize
+
+// ProofSize is how many bytes [EquivocationProof.Bytes] returns.
+const ProofSize = 32 + 2*statementSize
 
 // Bytes returns the proof in 500 bytes: the key, then header, digest and
 // signature of the first frame, then those of the second.
@@ -85,11 +92,11 @@ func ParseEquivocationProof(raw []byte) (*EquivocationProof, error) {
 		p.Second.Header[:], p.Second.Digest[:], p.Second.Signature[:],
 	} {
 		if !s.CopyBytes(field) {
-			return nil, bus.Errorf(bus.CodeMalformed, "parse proof: %d bytes, want %d", len(raw), proofSize)
+			return nil, bus.Errorf(bus.CodeMalformed, "parse proof: %d bytes, want %d", len(raw), ProofSize)
 		}
 	}
 	if !s.Empty() {
-		return nil, bus.Errorf(bus.CodeMalformed, "parse proof: %d bytes, want %d", len(raw), proofSize)
+		return nil, bus.Errorf(bus.CodeMalformed, "parse proof: %d bytes, want %d", len(raw), ProofSize)
 	}
 	return &p, nil
 }

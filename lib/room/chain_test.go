@@ -329,22 +329,49 @@ func TestForkProofCanBeReadAgain(t *testing.T) {
 	if !ok {
 		t.Fatal("no fork")
 	}
-	proof := ForkProof(fork.Known, fork.Other)
-	a, b, err := ParseForkProof(proof)
-	if err != nil || a.Hash() != known.Record.Hash() || b.Hash() != other.Record.Hash() || b.MemberCount() != 2 {
-		t.Fatalf("%v, %v, %v", a, b, err)
+	proof := Fork{first.Record, fork.Known, fork.Other}
+	raw := proof.Bytes()
+	read, err := ParseFork(raw)
+	if err != nil || read.Known.Hash() != known.Record.Hash() || read.Other.Hash() != other.Record.Hash() || read.Other.MemberCount() != 2 {
+		t.Fatalf("%v, %v", read, err)
 	}
-	// What it proves, it proves to anybody who has the first record.
-	again := chainOf(t, first)
-	if err := again.Accept(a); err != nil {
-		t.Fatal(err)
+	if !read.Equivocation() {
+		t.Error("one key signed both, and that is no equivocation")
 	}
-	wantCode(t, "the other", again.Accept(b), bus.CodeEquivocation)
 	for name, damaged := range map[string][]byte{
-		"nothing": {}, "cut short": proof[:len(proof)-1], "one record": proof[:len(proof)/2], "too long": append(slices.Clone(proof), 0),
+		"nothing": {}, "cut short": raw[:len(raw)-1], "one record": raw[:len(raw)/3], "too long": append(slices.Clone(raw), 0), "too large": make([]byte, MaxForkProof+1),
 	} {
-		if _, _, err := ParseForkProof(damaged); err == nil {
-			t.Errorf("%s: read", name)
+		if _, err := ParseFork(damaged); bus.CodeOf(err) != bus.CodeMalformed {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestForksThatProveNothing(t *testing.T) {
+	d := draft(t, "alice=owner bob=admin carol=writer")
+	first := forge(t, "alice", nil, d)
+	known, other := forge(t, "alice", first, d), forge(t, "bob", first, d)
+	elsewhere := forge(t, "alice", nil, d)
+	for _, tt := range []struct {
+		name                 string
+		before, known, other *Signed
+		want                 bus.Code
+	}{
+		{"a race", first, known, other, ""},
+		{"one record twice", first, known, known, bus.CodeMalformed},
+		{"signed by a writer", first, known, forge(t, "carol", first, d), bus.CodeNotAuthority},
+		{"signed by a stranger", first, forge(t, "dave", first, d), other, bus.CodeNotAuthority},
+		{"what an admin may not", first, known, forge(t, "bob", first, draft(t, "alice=owner bob=owner carol=writer")), bus.CodeTransition},
+		{"one after the other", first, known, forge(t, "bob", known, d), bus.CodeGap},
+		{"of another branch", known, forge(t, "alice", known, d), forge(t, "bob", other, d), bus.CodeFork},
+		{"of another room", first, known, forge(t, "alice", elsewhere, d), bus.CodeMisrouted},
+	} {
+		f := Fork{tt.before.Record, tt.known.Record, tt.other.Record}
+		if err := f.Verify(); bus.CodeOf(err) != tt.want {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+		if _, err := ParseFork(f.Bytes()); bus.CodeOf(err) != tt.want {
+			t.Errorf("%s, read: %v, want %q", tt.name, err, tt.want)
 		}
 	}
 }

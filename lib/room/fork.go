@@ -9,8 +9,8 @@ import (
 )
 
 // ForkError says that a room has two branches, and keeps a record of each: the
-// one that was accepted before and the other. Both are signed, so they prove
-// it to anybody who has the room's first record.
+// one that was accepted before and the other. Both are signed. With the record
+// that they follow they prove it to anybody: [Fork].
 //
 // Its code is [bus.CodeEquivocation] when both were allowed to follow the same
 // record and one key signed both: that signer is to blame. Otherwise it is
@@ -33,13 +33,46 @@ func (e *ForkError) Error() string { return e.err.Error() }
 // Unwrap returns the error that has the code.
 func (e *ForkError) Unwrap() error { return e.err }
 
-// ForkProof returns two records with their member lists, without which they
-// could not be read again, for [ParseForkProof].
+// Fork proves that a room has two branches: the last record that both have, and
+// the records that follow it on either. It comes from [ParseFork] or is checked by
+// [Fork.Verify].
+type Fork struct {
+	Before *Record
+	Known  *Record // that whoever kept the proof had accepted
+	Other  *Record // that was shown to them too
+}
+
+// Equivocation reports whether one key signed both branches, whose owner is then
+// to blame; two signers may have raced.
+func (f *Fork) Equivocation() bool { return f.Known.Signer == f.Other.Signer }
+
+// Verify checks that Known and Other are two records and that either may follow
+// Before. What it cannot check is that Before is of the room, unless it is the
+// first record, whose hash is the room's id: whoever knows the room compares its
+// hash. The errors are those of [Record.Follows], and [bus.CodeMalformed] for one
+// record twice.
+func (f *Fork) Verify() error {
+	if f.Known.hash == f.Other.hash {
+		return bus.Errorf(bus.CodeMalformed, "verify fork: one record, %s, twice", f.Known.hash)
+	}
+	for _, r := range []*Record{f.Known, f.Other} {
+		if err := r.Follows(f.Before); err != nil {
+			return fmt.Errorf("verify fork: %w", err)
+		}
+	}
+	return nil
+}
+
+// MaxForkProof is how many bytes [Fork.Bytes] returns at most.
+const MaxForkProof = 3 * (4 + bus.MaxRoomRecord + 4 + lengthSize + bus.MaxMembers*memberSize)
+
+// Bytes returns the records with their member lists, without which they could
+// not be read again.
 //
-//	proof: record<4>, members<4>, record<4>, members<4>   known, then other
-func ForkProof(known, other *Record) []byte {
+//	proof: 3 × { record<4>, members<4> }   before, known, other
+func (f *Fork) Bytes() []byte {
 	var b cryptobyte.Builder
-	for _, r := range []*Record{known, other} {
+	for _, r := range []*Record{f.Before, f.Known, f.Other} {
 		for _, part := range [][]byte{r.raw, r.members} {
 			b.AddUint32(uint32(len(part)))
 			b.AddBytes(part)
@@ -48,25 +81,31 @@ func ForkProof(known, other *Record) []byte {
 	return b.BytesOrPanic()
 }
 
-// ParseForkProof reads what [ForkProof] wrote. Both records are checked as
-// by [ParseRecord], whose errors it has; whether they are two branches of one
-// room is for a [Chain] of that room to say.
-func ParseForkProof(raw []byte) (known, other *Record, err error) {
+// ParseFork reads what [Fork.Bytes] returns, and verifies it. The errors are those
+// of [ParseRecord] and [Fork.Verify].
+func ParseFork(raw []byte) (*Fork, error) {
+	if len(raw) > MaxForkProof {
+		return nil, bus.Errorf(bus.CodeMalformed, "parse fork: %d bytes, at most %d", len(raw), MaxForkProof)
+	}
 	s := cryptobyte.String(raw)
-	var recs [2]*Record
-	for i := range recs {
+	var f Fork
+	for _, r := range []**Record{&f.Before, &f.Known, &f.Other} {
 		var record, members cryptobyte.String
 		if !readLong(&s, &record) || !readLong(&s, &members) {
-			return nil, nil, bus.Errorf(bus.CodeMalformed, "parse fork proof: cut short")
+			return nil, bus.Errorf(bus.CodeMalformed, "parse fork: cut short")
 		}
-		if recs[i], err = ParseRecord(record, members); err != nil {
-			return nil, nil, fmt.Errorf("parse fork proof: %w", err)
+		var err error
+		if *r, err = ParseRecord(record, members); err != nil {
+			return nil, fmt.Errorf("parse fork: %w", err)
 		}
 	}
 	if !s.Empty() {
-		return nil, nil, bus.Errorf(bus.CodeMalformed, "parse fork proof: too long")
+		return nil, bus.Errorf(bus.CodeMalformed, "parse fork: too long")
 	}
-	return recs[0], recs[1], nil
+	if err := f.Verify(); err != nil {
+		return nil, err
+	}
+	return &f, nil
 }
 
 // readLong reads bytes with a length of four bytes.

@@ -64,28 +64,21 @@ func FuzzParsePin(f *testing.F) {
 	})
 }
 
-func FuzzParseForkProof(f *testing.F) {
+func FuzzParseFork(f *testing.F) {
 	golden := goldentest.Read(f, goldenFile)
-	var recs []*Record
-	for _, name := range []string{"genesis", "successor"} {
-		r, err := ParseRecord(golden.Find(f, name).Raw(f), golden.Find(f, name+": members").Raw(f))
-		if err != nil {
-			f.Fatal(err)
-		}
-		recs = append(recs, r)
-	}
-	f.Add(ForkProof(recs[0], recs[1]))
+	f.Add(golden.Find(f, "fork by two signers").Raw(f))
+	f.Add(golden.Find(f, "fork by one signer").Raw(f))
 	f.Add([]byte{0, 0, 0, 1})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		known, other, err := ParseForkProof(raw)
+		fork, err := ParseFork(raw)
 		if err != nil {
-			if known != nil || other != nil || !bus.CodeOf(err).Known() {
-				t.Fatalf("%v and %v with %v", known, other, err)
+			if fork != nil || !bus.CodeOf(err).Known() {
+				t.Fatalf("%v with %v", fork, err)
 			}
 			return
 		}
-		if !bytes.Equal(ForkProof(known, other), raw) {
+		if !bytes.Equal(fork.Bytes(), raw) {
 			t.Fatal("an accepted proof encodes to other bytes")
 		}
 	})

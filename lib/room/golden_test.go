@@ -50,8 +50,34 @@ func TestGoldenVectors(t *testing.T) {
 			recordVector(t, "plain genesis", "The first record of a room without encryption: bob owner, alice reader.", plain),
 			membersVector(t, "plain genesis", plain),
 			pinVector(t, second.Record),
+			forkVector(t, "fork by two signers", "Two records that may follow one, signed by two owners, bob and alice: a race, or a server that showed each another head.", "alice"),
+			forkVector(t, "fork by one signer", "Two records that may follow one, both signed by bob, who is to blame.", "bob"),
 		},
 	})
+}
+
+func forkVector(t *testing.T, name, about, second string) goldentest.Vector {
+	t.Helper()
+	members := plainDraft(t, "bob=owner alice=owner")
+	before := goldenRecord(t, name+", before", "bob", nil, members)
+	fork := Fork{
+		Before: before.Record,
+		Known:  goldenRecord(t, name+", known", "bob", before, members).Record,
+		Other:  goldenRecord(t, name+", other", second, before, plainDraft(t, "bob=owner alice=owner carol=reader")).Record,
+	}
+	if err := fork.Verify(); err != nil || fork.Equivocation() != (second == "bob") {
+		t.Errorf("equivocation %t, %v", fork.Equivocation(), err)
+	}
+	f := goldentest.Split(t, fork.Bytes())
+	derived := map[string]string{}
+	for i, r := range []*Record{fork.Before, fork.Known, fork.Other} {
+		part := []string{"before", "known", "other"}[i]
+		f.Prefixed(part+"_record", 4)
+		f.Prefixed(part+"_members", 4)
+		hash := r.Hash()
+		derived[part+"_record_hash"] = hex.EncodeToString(hash[:])
+	}
+	return goldentest.Vector{Name: name, About: about, Fields: f.End(), Bytes: hex.EncodeToString(fork.Bytes()), Derived: derived}
 }
 
 // goldenRecord makes a record from fixed randomness. The sealed keys, which are

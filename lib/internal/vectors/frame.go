@@ -225,3 +225,56 @@ func (h Header) Seal(signSeed, epochKey []byte, recordHash Hash32, inner []byte)
 	hash := FrameHash(header, ct)
 	return slices.Concat(header, ct, Sign(signSeed, "frame", hash[:])), nil
 }
+
+// Equivocation is a proof that somebody has signed two frames of one seq.
+type Equivocation struct {
+	SignPub       Hash32
+	First, Second Header
+	Fields        []Field
+}
+
+// ParseEquivocation reads and verifies a proof of equivocation. Codes: malformed, bad_signature.
+func ParseEquivocation(b []byte) (*Equivocation, error) {
+	r := newReader(b)
+	e := &Equivocation{SignPub: r.hash("sign_pub")}
+	var hashes [2]Hash32
+	var sigs [2][]byte
+	for i, h := range []*Header{&e.First, &e.Second} {
+		part := []string{"first", "second"}[i]
+		header, digest := r.take(part+"_header", headerSize), r.take(part+"_ct_sha256", 32)
+		sigs[i] = r.take(part+"_sig", 64)
+		if r.err != nil {
+			break
+		}
+		hashes[i] = Hash("frame-hash", header, digest)
+		if n := int(newReader(header[headerSize-4:]).uint("ct_len", 4)); n <= maxFrame {
+			// What stands behind the header is not there, so zeros stand for it.
+			f, err := ParseFrame(append(slices.Clone(header), make([]byte, n+64)...))
+			if err != nil {
+				return nil, err
+			}
+			*h = f.Header
+		} else {
+			r.fail("malformed", part+"_header", "of %d bytes", n)
+		}
+	}
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	e.Fields = r.fields
+	a, c := &e.First, &e.Second
+	switch {
+	case a.RoomID != c.RoomID || a.Sender != c.Sender || a.Session != c.Session || a.Seq != c.Seq:
+		return nil, refuse("malformed", "second_header", "is of another seq")
+	case hashes[0] == hashes[1]:
+		return nil, refuse("malformed", "second_header", "is of the same frame")
+	case ID(e.SignPub) != a.Sender:
+		return nil, refuse("malformed", "sign_pub", "is not the sender's")
+	}
+	for i := range sigs {
+		if err := Verify(e.SignPub, "frame", hashes[i][:], sigs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}

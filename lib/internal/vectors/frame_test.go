@@ -18,6 +18,12 @@ type framesGolden struct {
 	}
 	Frames  []frameVector
 	Refused []refusedVector
+	Proofs  []struct {
+		Name   string
+		Frames [2]string
+		Pieces []struct{ Field, Hex string }
+		Proof  string
+	}
 }
 
 type frameVector struct {
@@ -251,4 +257,35 @@ func without(name string, fields []Field, frame []byte) (all []byte) {
 		}
 	}
 	return all
+}
+
+func TestProofVectors(t *testing.T) {
+	g, e := readFrames(t)
+	if len(g.Proofs) == 0 {
+		t.Fatalf("%s has no proofs", framesFile)
+	}
+	for _, v := range g.Proofs {
+		b := unhex(t, "proof", v.Proof)
+		p := must[*Equivocation](t)(ParseEquivocation(b))
+		first, second := must[*Frame](t)(ParseFrame(unhex(t, "frames", v.Frames[0]))), must[*Frame](t)(ParseFrame(unhex(t, "frames", v.Frames[1])))
+		if p.SignPub != e.signPub || p.First != first.Header || p.Second != second.Header || first.Hash == second.Hash {
+			t.Errorf("%s: proves %+v", v.Name, p)
+		}
+		if len(v.Pieces) != len(p.Fields) {
+			t.Fatalf("%s: %d pieces, not %d", v.Name, len(v.Pieces), len(p.Fields))
+		}
+		for i, piece := range v.Pieces {
+			if piece.Field != p.Fields[i].Name {
+				t.Errorf("piece %d: %s, not %s", i, piece.Field, p.Fields[i].Name)
+			}
+			same(t, piece.Field, p.Fields[i].Value, unhex(t, piece.Field, piece.Hex))
+		}
+		for at := range b {
+			b[at] ^= 1
+			if _, err := ParseEquivocation(b); err == nil {
+				t.Errorf("%s: read with byte %d changed", v.Name, at)
+			}
+			b[at] ^= 1
+		}
+	}
 }

@@ -349,6 +349,45 @@ func ParseHeadPin(b []byte) (HeadPin, []Field, error) {
 	return p, r.fields, r.done()
 }
 
+// Fork is a proof that a room has two branches.
+type Fork struct {
+	Before, Known, Other *Record
+	Fields               []Field
+}
+
+// ParseFork reads and verifies a proof of a fork. Codes: malformed, and those of ParseRecord, CheckMembers and Follows.
+func ParseFork(b []byte) (*Fork, error) {
+	r := newReader(b)
+	f := &Fork{}
+	for i, rec := range []**Record{&f.Before, &f.Known, &f.Other} {
+		part := []string{"before", "known", "other"}[i]
+		record, members := r.blob(part+"_record", 4), r.blob(part+"_members", 4)
+		if r.err != nil {
+			return nil, r.err
+		}
+		var err error
+		if *rec, err = ParseRecord(record); err != nil {
+			return nil, err
+		}
+		if _, err = (*rec).CheckMembers(members); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	if f.Known.Hash == f.Other.Hash {
+		return nil, refuse("malformed", "other_record", "is the known one")
+	}
+	for _, rec := range []*Record{f.Known, f.Other} {
+		if err := rec.Follows(f.Before); err != nil {
+			return nil, err
+		}
+	}
+	f.Fields = r.fields
+	return f, nil
+}
+
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 
 func isName(name []byte) bool { return len(name) <= 200 && nameForm.Match(name) }

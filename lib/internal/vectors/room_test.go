@@ -28,6 +28,8 @@ func TestRoomVectors(t *testing.T) {
 		"plain genesis":                  c.plainGenesis,
 		"plain genesis: members":         c.members,
 		"head pin":                       c.headPin,
+		"fork by two signers":            c.fork,
+		"fork by one signer":             c.fork,
 	}.replay(t, roomFile)
 }
 
@@ -167,5 +169,24 @@ func (c chain) headPin(t *testing.T, v *vector) {
 	rec := c.record(t, "successor")
 	if pin != (HeadPin{rec.Epoch, rec.Hash}) {
 		t.Errorf("is %+v, and the head %d with %x", pin, rec.Epoch, rec.Hash)
+	}
+}
+
+func (c chain) fork(t *testing.T, v *vector) {
+	b := v.bytes(t)
+	f := must[*Fork](t)(ParseFork(b))
+	v.has(t, f.Fields)
+	v.derives(t, "before_record_hash", f.Before.Hash[:])
+	v.derives(t, "known_record_hash", f.Known.Hash[:])
+	v.derives(t, "other_record_hash", f.Other.Hash[:])
+	if one := f.Known.SignerPub == f.Other.SignerPub; one != (v.Name == "fork by one signer") {
+		t.Errorf("signed by %x and %x", f.Known.SignerPub, f.Other.SignerPub)
+	}
+	for at := range b {
+		b[at] ^= 1
+		if _, err := ParseFork(b); err == nil {
+			t.Errorf("read with byte %d changed", at)
+		}
+		b[at] ^= 1
 	}
 }

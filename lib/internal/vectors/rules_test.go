@@ -213,6 +213,12 @@ func FuzzParse(f *testing.F) {
 		if fr, err := ParseFrame(b); err == nil {
 			whole("frame", fr.Fields, nil)
 		}
+		if p, err := ParseFork(b); err == nil {
+			whole("fork", p.Fields, nil)
+		}
+		if p, err := ParseEquivocation(b); err == nil {
+			whole("equivocation", p.Fields, nil)
+		}
 		_, fields, err := ParseMembers(b)
 		whole("members", fields, err)
 		_, fields, err = ParseCardPins(b)
