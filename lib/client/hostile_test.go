@@ -33,7 +33,7 @@ func (w *world) watched(id *identity.Identity, change func(*client.Config)) *wat
 	w.t.Helper()
 	v := &watched{control: newControlProxy(w.t, w.node.URL()), data: newDataProxy(w.t, w.node.ServerURL())}
 	v.Client = w.dial(id, func(c *client.Config) {
-		c.URLs, c.Servers = []string{v.control.url}, []string{v.data.url}
+		c.URLs, c.Servers = []string{v.control.URL}, []string{v.data.URL}
 		c.OnEvent = func(e client.Event) {
 			if e.Kind == client.EventSecurity {
 				v.mu.Lock()
@@ -400,9 +400,9 @@ func TestBrokenConnectionLosesNothing(t *testing.T) {
 		publish(t, w, r, want[i])
 		switch i % 10 {
 		case 3:
-			alice.data.cut()
+			alice.data.Cut()
 		case 7:
-			bob.data.cut()
+			bob.data.Cut()
 		}
 	}
 	if diff := cmp.Diff(want, in.bodies(len(want))); diff != "" {

@@ -136,7 +136,7 @@ func TestLiveRoomTellsWhatWasMissed(t *testing.T) {
 	in.bodies(1)
 	bob.data.set(func(d delivery) []delivery { return nil })
 	publish(t, w, r, "missed", "missed too")
-	bob.data.cut()
+	bob.data.Cut()
 	bob.data.set(nil)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
