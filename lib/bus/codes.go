@@ -62,6 +62,7 @@ const (
 	CodeFileMode        Code = "file_mode"
 	CodePassphrase      Code = "passphrase"
 	CodeNoContext       Code = "no_context"
+	CodeBlobMismatch    Code = "blob_mismatch"
 )
 
 // Sentinels for errors.Is; each matches every [Error] with its code.
@@ -116,6 +117,7 @@ var (
 	ErrFileMode        = &Error{Code: CodeFileMode}
 	ErrPassphrase      = &Error{Code: CodePassphrase}
 	ErrNoContext       = &Error{Code: CodeNoContext}
+	ErrBlobMismatch    = &Error{Code: CodeBlobMismatch}
 )
 
 var codeTitles = map[Code]string{
@@ -169,6 +171,7 @@ var codeTitles = map[Code]string{
 	CodeFileMode:        "the file is open to others",
 	CodePassphrase:      "the passphrase is missing or wrong",
 	CodeNoContext:       "no context names the bus to use",
+	CodeBlobMismatch:    "the bytes of the blob are not those that were sent",
 }
 
 // Title says in a few words what the code means, or repeats a code it does not know.

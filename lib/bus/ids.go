@@ -25,6 +25,7 @@ type (
 	commitmentKind struct{}
 	frameKind      struct{}
 	transportKind  struct{}
+	blobKind       struct{}
 )
 
 type (
@@ -49,6 +50,8 @@ type (
 	// TransportPub is the Ed25519 public key an identity uses towards the
 	// servers of one bus: NATS nkey and HTTP signatures. It never signs content.
 	TransportPub = Bytes32[transportKind]
+	// BlobHash names a blob: SHA-256 of its bytes as they are stored, sealed.
+	BlobHash = Bytes32[blobKind]
 )
 
 // tokenEncoding writes the tokens of NATS subjects, which are case-sensitive
@@ -92,6 +95,9 @@ func ParseRecordHash(s string) (RecordHash, error) { return parse32[recordKind](
 
 // ParseCardHash reads a [CardHash] from its text form.
 func ParseCardHash(s string) (CardHash, error) { return parse32[cardKind]("card hash", s) }
+
+// ParseBlobHash reads a [BlobHash] from its text form.
+func ParseBlobHash(s string) (BlobHash, error) { return parse32[blobKind]("blob hash", s) }
 
 // ParseTransportPub reads a [TransportPub] from its text form.
 func ParseTransportPub(s string) (TransportPub, error) {

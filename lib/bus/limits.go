@@ -35,9 +35,15 @@ const (
 	MaxRoomName   = 200
 	MaxDetailLen  = 1 << 10
 
-	MaxBody     = 2 << 20  // bytes of a control-plane request
-	MaxBlobBody = 64 << 20 // bytes of a blob
-	MaxURL      = 4 << 10
+	MaxBody = 2 << 20 // bytes of a control-plane request
+	// MaxBlobBody is how many bytes a node takes as one blob unless it is told
+	// otherwise: a file of 64 MiB, sealed.
+	MaxBlobBody  = 64<<20 + 32<<10
+	MaxBlobSize  = 1 << 40 // bytes of a blob that a reference can speak of
+	MaxBlobPart  = 4 << 20 // bytes of one request that uploads a part of a blob
+	MaxBlobName  = 255     // bytes of the name in a reference
+	MaxBlobMedia = 127     // bytes of the media type in a reference
+	MaxURL       = 4 << 10
 
 	// SealedChunk is how many sealed keys the store keeps in one value.
 	SealedChunk = 256

@@ -282,6 +282,12 @@ var advice = map[bus.Code]Advice{
 		Why:  "The server asked to have something signed that is no login nonce; signing it could serve as a signature elsewhere.",
 		Do:   "Nothing was signed. Do not trust that server.",
 	},
+	bus.CodeBlobMismatch: {
+		Exit: ExitFailed,
+		Hint: "try again; if it stays, ask the sender to put the file once more",
+		Why:  "What the server gave, or was given, is not what the hash or the reference in the message says: cut short, swapped, or changed on a disk or on the way. It can also be that the sender's reference does not fit the file.",
+		Do:   "No file was written. Fetch it from another node, question the one that gave it, or have the sender put it again.",
+	},
 	bus.CodePinChanged: {
 		Exit: ExitFailed,
 		Hint: "compare fingerprints with that person over another channel",

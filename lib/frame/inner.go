@@ -2,28 +2,18 @@ package frame
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/wire"
 )
 
 // maxSent is the last microsecond of the year 9999, beyond which a time has no
 // text form (RFC 3339).
 const maxSent = 253402300799_999_999
-
-// padmé returns the length that content of n bytes, at least 2, is padded to
-// (Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and
-// Communication with PURBs", 2019): at most 12 % more, and O(log log n) bits of
-// the length are left to see.
-func padmé(n int) int {
-	e := bits.Len(uint(n)) - 1
-	mask := 1<<(e-bits.Len(uint(e))) - 1
-	return (n + mask) &^ mask
-}
 
 // paddedLen returns how long the inner part of a frame with content of n bytes
 // is. Where Padmé goes beyond what a frame can carry, the limit is the length.
@@ -31,7 +21,7 @@ func paddedLen(n int, flags bus.RoomFlags) int {
 	if !flags.Has(bus.FlagPad) {
 		return n
 	}
-	return min(padmé(n), MaxInner)
+	return min(int(wire.Padmé(int64(n))), MaxInner)
 }
 
 // appendInner writes time, records and padding. The records have passed

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/wire"
 )
 
 func TestSizesAddUpToTheLargestRecord(t *testing.T) {
@@ -28,6 +29,8 @@ func TestSizesAddUpToTheLargestRecord(t *testing.T) {
 		t.Errorf("padding of %d bytes, more than there are zeros", most)
 	}
 }
+
+func padmé(n int) int { return int(wire.Padmé(int64(n))) }
 
 func TestPadméLengths(t *testing.T) {
 	for _, v := range []struct{ n, want int }{

@@ -1,6 +1,6 @@
 // Package wire holds the primitives every structure of the protocol is made
 // of: labelled hashes, signatures and key derivation, the AEADs of the suites,
-// and the check of public keys.
+// the lengths of padding, and the check of public keys.
 //
 // Start with [Label]: each use of a primitive has its own, so that nothing made
 // for one purpose is ever valid for another. With LP(L) = u8(len L) || L:

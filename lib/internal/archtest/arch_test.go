@@ -51,6 +51,10 @@ var rules = []rule{
 		why:   "bus ← wire ← identity ← room ← frame ← client",
 	},
 	{
+		who: []string{"lib/blob"}, what: []string{"lib/...", "daemon/...", "tools/..."}, allow: []string{"lib/bus", "lib/wire"},
+		why: "a file is sealed and opened without knowing rooms or servers",
+	},
+	{
 		who: []string{"lib/httpsig", "lib/api"}, what: []string{"lib/...", "daemon/...", "tools/..."},
 		allow: []string{"lib/bus", "lib/wire"},
 		why:   "the control plane's wire format stands on bus and wire, so that both ends can link it",

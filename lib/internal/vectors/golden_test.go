@@ -15,6 +15,7 @@ const (
 	hpkeFile     = "../../identity/testdata/hpke.json"
 	roomFile     = "../../room/testdata/room.json"
 	framesFile   = "../../frame/testdata/frames.json"
+	blobFile     = "../../blob/testdata/blob.json"
 )
 
 // vector is an entry of a golden file of structures. A check uses up what it names: what nothing has looked at by the
