@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -128,6 +129,7 @@ func FuzzFilter(f *testing.F) {
 	f.Add([]byte(testConnect+"PUB a ub.c.x 2\r\nhi\r\nSUB a 1\r\n"), uint8(1))
 	f.Add([]byte("HPUB a b 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"+testConnect), uint8(7))
 	f.Add([]byte("PUB  a\tb  3\r\nPUB\r\nUNSUB 1\r\n"), uint8(2))
+	f.Add([]byte("PUB 0 080\r\n000000"), uint8(2))
 	f.Add([]byte("CONNECT {\"NKEY\":\"UABD\",\"nkey\":\"UABC\"}\r\nPUB a _INBOX.UABD.x 0\r\n\r\n"), uint8(9))
 	f.Fuzz(func(t *testing.T, in []byte, step uint8) {
 		whole, wholeErr := newTestFilter().pass(nil, in)
@@ -189,8 +191,8 @@ func checkFiltered(t *testing.T, out []byte) {
 		} else if len(words) != 2+sizes {
 			t.Fatalf("command %q was passed", line)
 		}
-		var size int
-		if _, err := fmt.Sscan(words[len(words)-1], &size); err != nil {
+		size, err := strconv.Atoi(words[len(words)-1]) // decimal, whatever it begins with
+		if err != nil {
 			t.Fatal(err)
 		}
 		out = out[min(size+2, len(out)):]

@@ -10,6 +10,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -45,12 +46,13 @@ func run(ctx context.Context, each time.Duration, jobs int) error {
 		return fmt.Errorf("list fuzz targets: found none")
 	}
 	fmt.Printf("%d targets, %s each, %d at once\n", len(targets), each, jobs)
-	group, ctx := errgroup.WithContext(ctx)
+	failures := make([]error, len(targets))
+	var group errgroup.Group
 	group.SetLimit(jobs)
-	for _, t := range targets {
-		group.Go(func() error { return fuzz(ctx, t, each) })
+	for i, t := range targets {
+		group.Go(func() error { failures[i] = fuzz(ctx, t, each); return nil })
 	}
-	return group.Wait()
+	return errors.Join(append(failures, group.Wait())...)
 }
 
 // fuzz runs one target and prints one line, or everything if it failed.
