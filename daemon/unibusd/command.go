@@ -44,7 +44,7 @@ func flags() []cli.Flag {
 		&cli.PathFlag{Name: flagTLSKey, EnvVars: []string{"UNIBUSD_TLS_KEY"}, Usage: "with the private key in `FILE` (PEM)"},
 		&cli.StringFlag{Name: flagBootstrapAdmin, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ADMIN"}, Usage: "make `[HANDLE:]SIGNPUB` an admin if there is none yet"},
 		&cli.Int64Flag{Name: flagMaxShardBytes, EnvVars: []string{"UNIBUSD_MAX_SHARD_BYTES"}, DefaultText: "the disk", Usage: fmt.Sprintf("refuse messages once one of the %d streams holds `BYTES`", bus.Shards)},
-		&cli.StringFlag{Name: flagLogFormat, EnvVars: []string{"UNIBUSD_LOG_FORMAT"}, Value: "text", Usage: "log as `FORMAT`, text or json"},
+		&cli.StringFlag{Name: flagLogFormat, EnvVars: []string{"UNIBUSD_LOG_FORMAT"}, Value: "text", Usage: "log as `text|json`"},
 	}
 }
 

@@ -2,9 +2,16 @@ package cli
 
 import "github.com/enmanuel/unibus/lib/bus"
 
-// advice has an entry for every code of package bus; a test asks for it.
-var advice = map[bus.Code]Advice{
-	// What the user typed or has on disk.
+// adviceGroups have an entry for every code of package bus; a test asks for it.
+var adviceGroups = []AdviceGroup{
+	{"what was typed or lies on this machine", typedAdvice},
+	{"who may do what", rightsAdvice},
+	{"whether the bus can be reached", reachAdvice},
+	{"what is there and what is not", stateAdvice},
+	{"what peers and servers did wrong: the alarms", alarmAdvice},
+}
+
+var typedAdvice = map[bus.Code]Advice{
 	bus.CodeUsage: {
 		Exit: ExitUsage,
 		Why:  "A flag, argument or value is missing, unknown or not of the expected form. Nothing was tried.",
@@ -40,8 +47,9 @@ var advice = map[bus.Code]Advice{
 		Why:  "The identity file is locked with a passphrase, and none was given or it does not open the file.",
 		Do:   "Passphrases are asked for at a terminal, read from the file UNIBUS_PASSPHRASE_FILE (mode 0600) or from a file descriptor. A forgotten one cannot be recovered.",
 	},
+}
 
-	// Who may do what.
+var rightsAdvice = map[bus.Code]Advice{
 	bus.CodeUnauthenticated: {
 		Exit: ExitDenied,
 		Hint: "ask an administrator to run: unibus usermgr add HANDLE SIGN_PUB (yours: unibus keygen show)",
@@ -105,8 +113,9 @@ var advice = map[bus.Code]Advice{
 		Why:  "A signed request was sent twice. Either something between replayed it, or a retry reused its signature.",
 		Do:   "Run the command again; it signs anew. If it keeps happening, look for a proxy that repeats requests.",
 	},
+}
 
-	// Whether the bus can be reached.
+var reachAdvice = map[bus.Code]Advice{
 	bus.CodeUnavailable: {
 		Exit: ExitUnavailable,
 		Hint: "unibus context validate",
@@ -142,8 +151,9 @@ var advice = map[bus.Code]Advice{
 		Why:  "Something failed that has no code of its own. Servers keep the details in their log and give a request id.",
 		Do:   "Read the message; at a server, search the log for the request id. --verbose says more.",
 	},
+}
 
-	// What is there and what is not.
+var stateAdvice = map[bus.Code]Advice{
 	bus.CodeNotFound: {
 		Exit: ExitFailed,
 		Why:  "It does not exist, or not for you: servers do not tell strangers which rooms there are.",
@@ -166,8 +176,9 @@ var advice = map[bus.Code]Advice{
 		Why:  "Messages end at 256 KiB, control requests at 2 MiB.",
 		Do:   "Send large content in parts: `unibus pub` without --whole splits what it reads, and `unibus sub` puts it together again.",
 	},
+}
 
-	// What peers and servers did wrong. These are the alarms.
+var alarmAdvice = map[bus.Code]Advice{
 	bus.CodeMalformed: {
 		Exit: ExitFailed,
 		Why:  "Bytes or text are not what the protocol says, or beyond its limits: damaged, made by another version, or made on purpose.",

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -240,7 +242,14 @@ func TestCommandWithoutItsCommandShowsHelpAsAnError(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	w := newWorld(t, "--version")
-	if code := toy(seen).Run(t.Context(), w.Env); code != 0 || w.out.String() != "toy v1.2.3\n" {
+	w.Commit = "0123abc"
+	want := fmt.Sprintf("toy v1.2.3 (commit 0123abc, %s %s/%s)\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if code := toy(seen).Run(t.Context(), w.Env); code != 0 || w.out.String() != want {
+		t.Errorf("exit %d: %s%s", code, &w.out, &w.errs)
+	}
+	w = newWorld(t, "--version", "--json")
+	want = fmt.Sprintf(`{"v":1,"program":"toy","version":"v1.2.3","commit":"","go":%q}`, runtime.Version()) + "\n"
+	if code := toy(seen).Run(t.Context(), w.Env); code != 0 || w.out.String() != want {
 		t.Errorf("exit %d: %s%s", code, &w.out, &w.errs)
 	}
 }
@@ -252,16 +261,16 @@ func TestErrorsDecideStatusAndHint(t *testing.T) {
 		exit   int
 		stderr string
 	}{
-		{"plain", errors.New("went wrong"), 1, "error: went wrong\n"},
+		{"plain", errors.New("went wrong"), 1, "error: went wrong\nhint: unibus explain internal\n"},
 		{"coded", bus.Errorf(bus.CodeUnavailable, "dial bus: nobody answers"), 5, "error: dial bus: nobody answers\nhint: unibus context validate\n"},
 		{"wrapped", fmt.Errorf("list: %w", bus.ErrForbidden), 4, "error: list: the signer may not do this\nhint: ask an administrator of the bus, or an owner of the room\n"},
 		{"hinted", WithHint(bus.Errorf(bus.CodeNotFound, "find room %q", "x"), "unibus room ls"), 1, "error: find room \"x\"\nhint: unibus room ls\n"},
 		{"hint of the outermost", WithHint(WithHint(errors.New("e"), "inner"), "outer"), 1, "error: e\nhint: outer\n"},
 		{"hint inside the message", bus.Errorf(bus.CodeFileMode, "check a.id: it is 0644; run: chmod 600 a.id"), 1, "error: check a.id: it is 0644\nhint: chmod 600 a.id\n"},
-		{"partial", WithExit(errors.New("2 of 5 lost"), ExitPartial), 3, "error: 2 of 5 lost\n"},
+		{"partial", WithExit(errors.New("2 of 5 lost"), ExitPartial), 3, "error: 2 of 5 lost\nhint: unibus explain 3\n"},
 		{"deadline", fmt.Errorf("wait: %w", context.DeadlineExceeded), 5, "error: wait: context deadline exceeded\nhint: try again, or allow more time: --timeout 60s\n"},
-		{"joined", errors.Join(errors.New("one"), errors.New("two")), 1, "error: one; two\n"},
-		{"from a hostile server", errors.New("\x1b[2Jall is well\a"), 1, `error: \x1b[2Jall is well\a` + "\n"},
+		{"joined", errors.Join(errors.New("one"), errors.New("two")), 1, "error: one; two\nhint: unibus explain internal\n"},
+		{"from a hostile server", errors.New("\x1b[2Jall is well\a"), 1, `error: \x1b[2Jall is well\a` + "\nhint: unibus explain internal\n"},
 		{"silent", Status(42), 42, ""},
 		{"usage", BadArg("ROOM", errors.New("no")), 2, "error: ROOM: no\nhint: toy pub --help\n"},
 	} {
@@ -288,9 +297,15 @@ func TestJSONErrorsAreOneLine(t *testing.T) {
 
 func TestEveryCodeHasAdvice(t *testing.T) {
 	for _, code := range bus.Codes() {
-		a, ok := advice[code]
+		groups := 0
+		for _, g := range AdviceGroups() {
+			if slices.Contains(g.Codes(), code) {
+				groups++
+			}
+		}
+		a, ok := AdviceFor(code), groups == 1
 		if !ok {
-			t.Errorf("%s has no advice", code)
+			t.Errorf("%s has advice in %d groups, want 1", code, groups)
 			continue
 		}
 		if a.Exit < ExitFailed || a.Exit > ExitUnavailable {
@@ -303,8 +318,12 @@ func TestEveryCodeHasAdvice(t *testing.T) {
 			t.Errorf("an error with %s exits with %d, want %d", code, have, a.Exit)
 		}
 	}
-	if len(advice) != len(bus.Codes()) {
-		t.Errorf("advice for %d codes, there are %d", len(advice), len(bus.Codes()))
+	have := 0
+	for _, g := range AdviceGroups() {
+		have += len(g.Codes())
+	}
+	if have != len(bus.Codes()) {
+		t.Errorf("advice for %d codes, there are %d", have, len(bus.Codes()))
 	}
 }
 
@@ -317,7 +336,7 @@ func TestASignalCountsOnlyWhenTheCommandGaveUp(t *testing.T) {
 	}{
 		{"gave up", func(ctx context.Context) error { return fmt.Errorf("wait: %w", ctx.Err()) }, 130, ""},
 		{"ended well", func(context.Context) error { return nil }, 0, ""},
-		{"failed for another reason", func(context.Context) error { return errors.New("disk full") }, 1, "error: disk full\n"},
+		{"failed for another reason", func(context.Context) error { return errors.New("disk full") }, 1, "error: disk full\nhint: unibus explain internal\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -347,7 +366,7 @@ func TestFailingOutputEndsTheCommand(t *testing.T) {
 	}{
 		{"closed pipe", fmt.Errorf("write: %w", syscall.EPIPE), 141, ""},
 		{"closed pipe in the process", io.ErrClosedPipe, 141, ""},
-		{"full disk", syscall.ENOSPC, 1, "error: write standard output: no space left on device\n"},
+		{"full disk", syscall.ENOSPC, 1, "error: write standard output: no space left on device\nhint: make room on the disk and run it again: df -h\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, "pub", "lobby")

@@ -14,16 +14,21 @@ import (
 //
 // An error has [bus.CodeUsage] for a variable whose value does not do.
 func Detached(ctx context.Context, env *Env, name string) (*Call, error) {
+	var args []string
+	if name != "" {
+		args = append(args, "--"+flagContext+"="+name)
+	}
+	return detached(ctx, env, args)
+}
+
+// detached is [Detached] with flags of every command.
+func detached(ctx context.Context, env *Env, args []string) (*Call, error) {
 	quiet := *env
 	quiet.Stdin, quiet.Stdout, quiet.Stderr, quiet.Terminal = strings.NewReader(""), io.Discard, io.Discard, ""
 	// Flags go before variables, which turns off those that are for commands.
-	quiet.Args = []string{
-		"unibus", "--" + flagPassphraseFD + "=-1",
-		"--" + flagYes + "=false", "--" + flagJSON + "=false", "--" + flagQuiet + "=false", "--" + flagVerbose + "=false",
-	}
-	if name != "" {
-		quiet.Args = append(quiet.Args, "--"+flagContext+"="+name)
-	}
+	quiet.Args = append([]string{"unibus"}, args...)
+	quiet.Args = append(quiet.Args, "--"+flagPassphraseFD+"=-1",
+		"--"+flagYes+"=false", "--"+flagJSON+"=false", "--"+flagQuiet+"=false", "--"+flagVerbose+"=false")
 	var call *Call
 	p := Program{Root: &Command{Name: "unibus", Action: Action(func(c *Call) error {
 		call = c

@@ -58,6 +58,9 @@
 //   - UsageText holds examples.
 //   - EnvVars of a flag are read from [Env], never from the process.
 //   - Required flags are asked for by the frame.
+//   - BashComplete is [Complete] of a function that proposes values for
+//     arguments and flags, in every shell; files, contexts and alternatives such
+//     as "reader|writer" need none.
 //   - SkipFlagParsing hands everything behind the command's name through.
 //
 // Flags may stand anywhere on the line, before and behind arguments, until
@@ -91,7 +94,8 @@
 //
 // The [bus.Code] of the error decides the exit status and, unless somebody who
 // knows better used [WithHint] or ended the message in "; run: COMMAND", the
-// hint; both are in one table, see [AdviceFor]. [WithExit] overrules the
+// hint; both are in one table, see [AdviceFor]. Every error has one: where the
+// table has none it is "unibus explain CODE". [WithExit] overrules the
 // status, [Usagef] and [BadArg] are for wrong calls.
 //
 // Signals: SIGINT and SIGTERM cancel the context once and kill the second time.

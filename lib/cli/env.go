@@ -29,6 +29,7 @@ type Env struct {
 
 	Executable string // absolute path of the running program, "" if not known
 	Version    string // of the running program, for --version
+	Commit     string // that it was built from, "" if not known
 	Terminal   string // path of the controlling terminal, "" to never ask anybody
 }
 
@@ -38,6 +39,7 @@ func System() *Env {
 	if err != nil {
 		exe = "" // it only helps finding plug-ins, and PATH does too
 	}
+	version, commit := build()
 	return &Env{
 		Args:       os.Args,
 		Environ:    os.Environ(),
@@ -47,27 +49,35 @@ func System() *Env {
 		Now:        time.Now,
 		Rand:       rand.Reader,
 		Executable: exe,
-		Version:    buildVersion(),
+		Version:    version,
+		Commit:     commit,
 		Terminal:   "/dev/tty",
 	}
 }
 
-// buildVersion is the module version the linker recorded, or the revision it
-// was built from.
-func buildVersion() string {
+// build is what the linker recorded: the version of the module, "devel" where
+// there is none, and the commit, with "+dirty" where files were changed.
+func build() (version, commit string) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		return "unknown", ""
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
+	dirty := false
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
+		switch s.Key {
+		case "vcs.revision":
+			commit = s.Value
+		case "vcs.modified":
+			dirty = s.Value == "true"
 		}
 	}
-	return "devel"
+	if dirty {
+		commit += "+dirty"
+	}
+	if version = info.Main.Version; version == "" || version == "(devel)" {
+		version = "devel"
+	}
+	return version, commit
 }
 
 // LookupEnv returns the value of an environment variable and whether it is set.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/enmanuel/unibus/lib/bus"
 )
@@ -121,10 +123,38 @@ func reportOf(err error, command string) report {
 	if code == bus.CodeUsage {
 		hint = command + " --help"
 	}
+	if system := systemHint(err); system != "" {
+		hint = system
+	}
 	if h, ok := errors.AsType[*hinted](err); ok {
 		hint = Printable(h.hint)
 	}
-	return report{Code: code, Exit: ExitOf(err), Message: message, Hint: hint}
+	exit := ExitOf(err)
+	switch {
+	case hint != "":
+	case code == bus.CodeInternal && exit != ExitFailed:
+		hint = fmt.Sprintf("unibus explain %d", exit)
+	default:
+		hint = "unibus explain " + string(code)
+	}
+	return report{Code: code, Exit: exit, Message: message, Hint: hint}
+}
+
+// systemHint is for failures of this machine that have no code of their own.
+func systemHint(err error) string {
+	path := "it"
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		path = e.Path
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on the disk and run it again: df -h"
+	case errors.Is(err, syscall.EROFS):
+		return "the disk can only be read; choose another place than " + Printable(path)
+	case errors.Is(err, fs.ErrPermission) && codeOf(err) == bus.CodeInternal:
+		return "check whose " + Printable(path) + " is: ls -ld"
+	}
+	return ""
 }
 
 func isLineBreak(r rune) bool { return r == '\n' || r == '\r' }

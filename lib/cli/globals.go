@@ -32,7 +32,7 @@ const (
 // [Call.Given], [Call.Passphrase] and [Call.NewPassphrase] are for those.
 func busFlags() []Flag {
 	return []Flag{
-		&StringFlag{Name: flagContext, Usage: "use the saved context `NAME`", EnvVars: []string{"UNIBUS_CONTEXT"}},
+		&StringFlag{Name: flagContext, Usage: "use the saved context `CONTEXT`", EnvVars: []string{"UNIBUS_CONTEXT"}},
 		&StringSliceFlag{Name: flagServer, Usage: "connect to the NATS server `URL`; may be repeated", EnvVars: []string{"UNIBUS_SERVER"}},
 		&StringSliceFlag{Name: flagURL, Usage: "reach the control plane at `URL`; may be repeated", EnvVars: []string{"UNIBUS_URL"}},
 		&PathFlag{Name: flagCA, Usage: "trust the certificates in `FILE` instead of the system's", EnvVars: []string{"UNIBUS_CA"}},

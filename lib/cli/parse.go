@@ -117,7 +117,10 @@ func parse(root *Command, external External, env *Env) (*invocation, error) {
 		case strings.HasPrefix(word, "-") && word != "-":
 			words, err = inv.shortFlags(word, words)
 		case len(inv.args) == 0 && len(inv.leaf().Subcommands) > 0:
-			err = inv.subcommand(word, external, env)
+			// Help of what does not exist is no help.
+			if err = inv.subcommand(word, external, env); err != nil {
+				return inv, err
+			}
 		default:
 			inv.args = append(inv.args, word)
 		}
@@ -140,6 +143,9 @@ func (inv *invocation) subcommand(word string, external External, env *Env) erro
 		return nil
 	}
 	candidates := commandNames(parent.Subcommands)
+	if inv.leaf() == inv.path[0] {
+		candidates = append(candidates, "help")
+	}
 	if len(inv.path) == 1 && external != nil {
 		cmd, err := external.Lookup(env, word)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -145,7 +146,7 @@ func (p Program) frame(env *Env, failed func(error)) (*frame, error) {
 // run understands the command line and does what it says.
 func (f *frame) run(ctx context.Context) error {
 	if len(f.env.Args) > 1 && f.env.Args[1] == completeCommand {
-		return f.complete(f.env.Args[2:])
+		return f.complete(ctx, f.env.Args[2:])
 	}
 	inv, err := parse(f.root, f.external, f.env)
 	f.inv = inv
@@ -161,8 +162,7 @@ func (f *frame) run(ctx context.Context) error {
 	case inv.help:
 		return f.help(f.stdout)
 	case inv.version:
-		_, err := fmt.Fprintf(f.stdout, "%s %s\n", f.root.Name, f.env.Version)
-		return err
+		return f.version()
 	case inv.leaf().Action == nil:
 		if err := f.help(f.stderr); err != nil {
 			return err
@@ -173,6 +173,29 @@ func (f *frame) run(ctx context.Context) error {
 		return err
 	}
 	return f.action(context.WithValue(ctx, frameKey{}, f))
+}
+
+// version tells which program this is.
+func (f *frame) version() error {
+	said := struct {
+		Program string `json:"program"`
+		Version string `json:"version"`
+		Commit  string `json:"commit"`
+		Go      string `json:"go"`
+	}{f.root.Name, f.env.Version, f.env.Commit, runtime.Version()}
+	if f.wantsJSON() {
+		line, err := encodeJSON(said)
+		if err == nil {
+			_, err = f.stdout.Write(line)
+		}
+		return err
+	}
+	from := "commit unknown"
+	if said.Commit != "" {
+		from = "commit " + said.Commit
+	}
+	_, err := fmt.Fprintf(f.stdout, "%s %s (%s, %s %s/%s)\n", said.Program, said.Version, from, said.Go, runtime.GOOS, runtime.GOARCH)
+	return err
 }
 
 // action has urfave/cli parse the flags and call the command.

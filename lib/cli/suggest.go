@@ -2,6 +2,19 @@ package cli
 
 import "strings"
 
+// Closest returns the candidate that word was probably meant to be, or "". Case
+// does not matter.
+func Closest(word string, candidates []string) string {
+	folded := map[string]string{}
+	var words []string
+	for _, c := range candidates {
+		f := strings.ToLower(c)
+		words = append(words, f)
+		folded[f] = c
+	}
+	return folded[closest(strings.ToLower(word), words)]
+}
+
 // closest returns the candidate a word was probably meant to be, or "".
 func closest(word string, candidates []string) string {
 	best, bestDistance := "", 3

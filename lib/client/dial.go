@@ -110,8 +110,8 @@ func newClient(config Config) (*Client, error) {
 		return nil, err
 	}
 	c.pins = room.OpenPins(c.state.path("rooms"))
-	c.handles = stateFile[handlePins]{c.state.path("handles.json")}
-	c.accepted = stateFile[acceptedRooms]{c.state.path("rooms.json")}
+	c.handles = stateFile[handlePins]{c.state.path(handlesFile)}
+	c.accepted = stateFile[acceptedRooms]{c.state.path(roomsFile)}
 	if c.cardPins, err = identity.OpenCardPins(c.state.dir); err == nil {
 		err = c.loadHandles()
 	}

@@ -14,6 +14,9 @@ import (
 )
 
 const (
+	handlesFile = "handles.json"
+	roomsFile   = "rooms.json"
+
 	stateDirMode  fs.FileMode = 0o700
 	stateFileMode fs.FileMode = 0o600
 )

@@ -18,6 +18,12 @@ func Command() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if c.WantsJSON() {
+				return c.JSON(struct {
+					Shell  string `json:"shell"`
+					Script string `json:"script"`
+				}{c.Arg(0), script})
+			}
 			c.Printf("%s", script)
 			return nil
 		}),

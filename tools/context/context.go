@@ -27,20 +27,20 @@ func Command() *cli.Command {
 			{
 				Name:      "select",
 				Usage:     "make a context the one to use",
-				ArgsUsage: "NAME",
+				ArgsUsage: "CONTEXT",
 				Action:    cli.Action(choose),
 			},
 			{
 				Name:      "info",
 				Usage:     "show the settings in effect and where each comes from",
-				ArgsUsage: "[NAME]",
+				ArgsUsage: "[CONTEXT]",
 				Action:    cli.Action(info),
 			},
 			validateCommand(),
 			{
 				Name:        "rm",
 				Usage:       "remove contexts",
-				ArgsUsage:   "NAME...",
+				ArgsUsage:   "CONTEXT...",
 				Description: "Only the context is removed. Identity and certificates stay where they are.",
 				Action:      cli.Action(remove),
 			},

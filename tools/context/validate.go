@@ -15,7 +15,7 @@ func validateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "validate",
 		Usage:     "try a context: its files, and every address of it",
-		ArgsUsage: "[NAME]",
+		ArgsUsage: "[CONTEXT]",
 		Description: "Reads the certificates and the identity and signs in. If that works, it signs in\n" +
 			"through each control-plane URL and each server on its own, all at once, each for\n" +
 			"at most --timeout. With some addresses out of order the exit status is 3.",

@@ -53,7 +53,8 @@ unibus pub reports --whole january.pdf february.pdf`,
 			&cli.BoolFlag{Name: flagWhole, Usage: "send each file, or all of standard input, as one message"},
 			&ucli.GenericFlag{Name: flagHeader, Value: &headerValues{}, Usage: "put the header `KEY=VALUE` on every message; may be repeated"},
 		},
-		Action: cli.Action(run),
+		BashComplete: cli.Complete(connect.Candidates),
+		Action:       cli.Action(run),
 	}
 }
 

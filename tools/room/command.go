@@ -3,6 +3,7 @@ package room
 import (
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/cli/connect"
 )
 
 const (
@@ -37,6 +38,7 @@ func Command() *cli.Command {
 or owner of the room signs; servers can neither read nor make one.
 
 ` + roomArg + exitStatus,
+		BashComplete: cli.Complete(connect.Candidates),
 		Subcommands: []*cli.Command{
 			createCommand(),
 			{
@@ -69,7 +71,7 @@ first answer is pinned. Compare the fingerprint with WHO's own.
 ` + roomArg + exitStatus,
 				UsageText: "unibus room invite hello bob\nunibus room invite hello bob --role reader",
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: flagRole, Value: bus.RoleWriter.String(), Usage: "`ROLE`: reader, writer, admin or owner"},
+					&cli.StringFlag{Name: flagRole, Value: bus.RoleWriter.String(), Usage: "as `reader|writer|admin|owner`"},
 				},
 				Action: cli.Action(invite),
 			},
@@ -127,7 +129,7 @@ would find either of them by it; with --yes a second room of that name is made.
 			&cli.BoolFlag{Name: flagPlain, Usage: "do not encrypt; for rooms whose content the servers may read and change"},
 			&cli.BoolFlag{Name: flagNoHistory, Usage: "newcomers cannot read what was sent before they came"},
 			&cli.BoolFlag{Name: flagPad, Usage: "hide the exact length of what is sent"},
-			&cli.StringFlag{Name: flagSuite, Value: suiteNames[bus.SuiteXAESGCM], Usage: "encrypt with `SUITE`: xaes-256-gcm or xchacha20-poly1305; it is fixed for good"},
+			&cli.StringFlag{Name: flagSuite, Value: suiteNames[bus.SuiteXAESGCM], Usage: "encrypt with `xaes-256-gcm|xchacha20-poly1305`; it is fixed for good"},
 			&cli.DurationFlag{Name: flagRotate, Value: bus.DefaultRotate, Usage: "give the room a new key after this `TIME`; 0 is never"},
 			&cli.DurationFlag{Name: flagMaxAge, Usage: "servers may delete messages after this `TIME`; 0 is never"},
 			&cli.DurationFlag{Name: flagGrace, Value: bus.MaxGrace, Usage: "in live rooms accept messages under the last key for this `TIME`"},

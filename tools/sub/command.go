@@ -53,11 +53,12 @@ func Command() *cli.Command {
 unibus sub lobby --from stored > lobby.txt
 unibus sub lobby --json --count 10 | jq .text`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: flagFrom, Value: "now", Usage: "begin at `PLACE`: now; start, the first message there is; or stored, which is start and ends after what is stored"},
+			&cli.StringFlag{Name: flagFrom, Value: "now", Usage: "begin at `now|start|stored`: start is the first message there is, stored the same, and ends after what is stored"},
 			&cli.Int64Flag{Name: flagCount, Aliases: []string{"n"}, DefaultText: "no limit", Usage: "end after `N` messages"},
 			&cli.DurationFlag{Name: flagIdle, DefaultText: "never", Usage: "end when nothing came for this `TIME`"},
 		},
-		Action: cli.Action(run),
+		BashComplete: cli.Complete(connect.Candidates),
+		Action:       cli.Action(run),
 	}
 }
 

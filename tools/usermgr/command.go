@@ -7,6 +7,7 @@ import (
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/cli/connect"
 )
 
 const (
@@ -45,6 +46,7 @@ unibus usermgr --store sqlite:///var/lib/unibus/unibus.db list --json`,
 			&cli.PathFlag{Name: flagSocket, Usage: "go through the local socket `PATH` of a node", EnvVars: []string{"UNIBUS_SOCKET"}},
 			&cli.StringFlag{Name: flagStore, Usage: "go into the store `URL` of a stopped node"},
 		},
+		BashComplete: cli.Complete(connect.Candidates),
 		Subcommands: []*cli.Command{
 			{
 				Name:      "add",
@@ -58,7 +60,7 @@ nothing. Prints how far the write reached.
 				UsageText: `unibus usermgr add alice 5f3a…e2
 ssh laptop cat alice.pub | unibus usermgr add alice - --role admin`,
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: flagRole, Value: string(bus.UserMember), Usage: "`ROLE` on the bus, member or admin; it says nothing about rooms"},
+					&cli.StringFlag{Name: flagRole, Value: string(bus.UserMember), Usage: "make it `member|admin` of the bus; it says nothing about rooms"},
 				},
 				Action: cli.Action(add),
 			},
