@@ -12,6 +12,7 @@ import (
 	"github.com/enmanuel/unibus/daemon/node"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/cli/about"
 )
 
 // stopTimeout bounds a graceful stop; a supervisor's own patience is longer.
@@ -57,11 +58,15 @@ func command() *cli.Command {
 			"unibus usermgr --socket DIR/control.sock add HANDLE SIGNPUB",
 		Flags:  flags(),
 		Action: cli.Action(serve),
-		Subcommands: []*cli.Command{{
-			Name:   "settings",
-			Usage:  "print each effective setting and where it comes from",
-			Action: cli.Action(settings),
-		}},
+		Subcommands: []*cli.Command{
+			{
+				Name:   "settings",
+				Usage:  "print each effective setting and where it comes from",
+				Action: cli.Action(settings),
+			},
+			about.Completion("unibusd"),
+			about.Man("unibusd"),
+		},
 	}
 }
 

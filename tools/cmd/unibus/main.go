@@ -7,13 +7,12 @@ import (
 	"syscall"
 
 	"github.com/enmanuel/unibus/lib/cli"
-	"github.com/enmanuel/unibus/tools/completion"
+	"github.com/enmanuel/unibus/lib/cli/about"
 	"github.com/enmanuel/unibus/tools/context"
 	"github.com/enmanuel/unibus/tools/demo"
 	"github.com/enmanuel/unibus/tools/explain"
 	initcmd "github.com/enmanuel/unibus/tools/init"
 	"github.com/enmanuel/unibus/tools/keygen"
-	"github.com/enmanuel/unibus/tools/man"
 	"github.com/enmanuel/unibus/tools/plugin"
 	"github.com/enmanuel/unibus/tools/pub"
 	"github.com/enmanuel/unibus/tools/room"
@@ -33,8 +32,8 @@ func commands() []*cli.Command {
 		pub.Command(),
 		sub.Command(),
 		explain.Command(),
-		completion.Command(),
-		man.Command(),
+		about.Completion("unibus"),
+		about.Man("unibus"),
 	}
 }
 

@@ -1,6 +1,4 @@
-// Package man is the command that prints manual pages, made from the same
-// declarations as help. Only the dispatcher has it.
-package man
+package about
 
 import (
 	"fmt"
@@ -11,8 +9,8 @@ import (
 	"github.com/enmanuel/unibus/lib/cli"
 )
 
-// Command returns the command "man".
-func Command() *cli.Command {
+// Man returns the command "man" of a program.
+func Man(program string) *cli.Command {
 	return &cli.Command{
 		Name:      "man",
 		Usage:     "print a manual page, or write all of them",
@@ -20,17 +18,23 @@ func Command() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.PathFlag{Name: "dir", Usage: "write the pages of the program and of every command into `DIR`, which must exist"},
 		},
-		UsageText: "unibus man room invite | man -l -\nunibus man --dir /usr/local/share/man/man1",
-		Action:    cli.Action(run),
+		UsageText: program + " man | man -l -\n" + program + " man --dir /usr/local/share/man/man1",
+		Action:    cli.Action(manual),
 	}
 }
 
-func run(c *cli.Call) error {
+func manual(c *cli.Call) error {
 	dir := c.Path("dir")
 	if dir == "" {
 		page, err := c.ManualPage(c.Args().Slice()...)
 		if err != nil {
 			return err
+		}
+		if c.WantsJSON() {
+			return c.JSON(struct {
+				Name string `json:"name"`
+				Page string `json:"page"`
+			}{strings.Join(append([]string{c.Program().Name}, c.Args().Slice()...), "-"), page})
 		}
 		c.Printf("%s", page)
 		return nil
@@ -38,11 +42,11 @@ func run(c *cli.Call) error {
 	if c.NArg() > 0 {
 		return cli.Usagef("--dir writes every page; leave %q away", strings.Join(c.Args().Slice(), " "))
 	}
-	return write(c, dir, c.Program(), nil)
+	return writePages(c, dir, c.Program(), nil)
 }
 
-// write writes the page of a command and those of the commands below it.
-func write(c *cli.Call, dir string, cmd *cli.Command, path []string) error {
+// writePages writes the page of a command and those of the commands below it.
+func writePages(c *cli.Call, dir string, cmd *cli.Command, path []string) error {
 	page, err := c.ManualPage(path...)
 	if err != nil {
 		return err
@@ -56,7 +60,7 @@ func write(c *cli.Call, dir string, cmd *cli.Command, path []string) error {
 		if sub.Hidden {
 			continue
 		}
-		if err := write(c, dir, sub, append(append([]string{}, path...), sub.Name)); err != nil {
+		if err := writePages(c, dir, sub, append(append([]string{}, path...), sub.Name)); err != nil {
 			return err
 		}
 	}
