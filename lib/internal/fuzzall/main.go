@@ -1,9 +1,9 @@
 // Command fuzzall runs every fuzz target of the module for the same time each:
 // `go run ./lib/internal/fuzzall -time 20s`. The go command fuzzes one target of
 // one package a call; this finds them all, so that a new parser's target needs
-// no list to be added to, and gives each a core of its own. A failure stops
-// what has not begun and is printed with the go command's own output; finding no
-// target is a failure too.
+// no list to be added to, and gives each a core of its own. A failure is printed
+// with the go command's own output and stops nothing else; finding no target is a
+// failure too.
 package main
 
 import (
