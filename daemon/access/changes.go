@@ -226,6 +226,10 @@ func (a *Access) notify(changes []directory.Change, connected map[bus.ID]bool) {
 			tell(c.ID, api.Notice{V: 1, Kind: api.NoticeCard})
 		case directory.ChangeRoom:
 			noticesOf(c, tell)
+		case directory.ChangeUser:
+			if c.UserAfter != nil && !c.UserAfter.Active() {
+				told = a.tellAuthorities(c.ID) || told
+			}
 		}
 	}
 	if told {
@@ -233,6 +237,30 @@ func (a *Access) notify(changes []directory.Change, connected map[bus.ID]bool) {
 			a.log.Warn("notices may be late", "error", err)
 		}
 	}
+}
+
+// tellAuthorities tells those who can take somebody who was revoked out of a room
+// that it is time, and reports whether anybody was there to hear it.
+func (a *Access) tellAuthorities(revoked bus.ID) (told bool) {
+	for _, m := range a.view.RoomsOf(revoked) {
+		head, ok := a.view.Room(m.Room)
+		if !ok {
+			continue
+		}
+		for _, who := range head.Members() {
+			if who.Role.IsAuthority() && who.ID != revoked && a.connected(who.ID) {
+				a.publishNotice(who.ID, api.Notice{V: 1, Kind: api.NoticeRevoked, Room: &m.Room, Epoch: head.Epoch})
+				told = true
+			}
+		}
+	}
+	return told
+}
+
+func (a *Access) connected(id bus.ID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.conns[id]) > 0
 }
 
 // noticesOf calls tell for every member of a room before or after a change.

@@ -243,6 +243,20 @@ func TestRenewingTellsEveryMemberAndCutsNobody(t *testing.T) {
 	b.wantAlive()
 }
 
+func TestRevokingTellsThoseWhoCanRemoveTheMember(t *testing.T) {
+	w := newWorld(t)
+	alice, bob, carol := w.member("alice"), w.member("bob"), w.member("carol")
+	r := w.persistedRoom(bob, reading(alice), reading(carol))
+	a, b := w.connect(alice), w.connect(bob)
+	toAlice, toBob := a.notices(), b.notices()
+	_, err := w.dir.PutRevocation(w.ctx, carol.Revocation())
+	w.must(err)
+	room := r.id()
+	wantNotice(t, toBob, api.NoticeRevoked, &room, 0)
+	w.putCard(w.cardFor(alice, alice.Transport(w.bus).TransportPub(), 2))
+	wantNotice(t, toAlice, api.NoticeCard, nil, 0) // and nothing before it
+}
+
 func TestANewCardOfTheSameKeyIsToldAndCutsNobody(t *testing.T) {
 	w := newWorld(t)
 	p := w.member("alice")

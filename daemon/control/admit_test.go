@@ -53,6 +53,11 @@ func endpoints() map[string]endpoint {
 			func(w *world, p person) any { return api.Entry{Entry: w.entry("owner", w.owner)} },
 			204, adminsOnly, "admin",
 		},
+		"get standing": {http.MethodGet, func(w *world, _ person) string { return api.RevocationPath(w.revoked.ID()) }, nothing, 200, nil, "outsider"},
+		"list revoked": {
+			http.MethodGet, func(w *world, _ person) string { return api.RevokedMembersPath(w.room.Record.Room) }, nothing, 200,
+			map[string]bus.Code{"admin": bus.CodeForbidden, "outsider": bus.CodeForbidden, "removed": bus.CodeForbidden}, "reader",
+		},
 		"list users": {http.MethodGet, fixed(api.UsersPath()), nothing, 200, adminsOnly, "admin"},
 		"add user": {
 			http.MethodPost, fixed(api.UsersPath()),

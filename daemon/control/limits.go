@@ -26,6 +26,10 @@ type Limits struct {
 	// 0.1 ms, so that one address can take some 4 % of one core, and a house
 	// full of agents behind one address can start at the same time.
 	Address Rate
+	// Unsigned is for the requests among them that change something and prove
+	// themselves, such as revocations: anybody can make keys and sign with them.
+	// Default 1/s, 30 at once.
+	Unsigned Rate
 	// Reads and Changes are for the requests of one identity. Default 100/s,
 	// 400 at once, and 20/s, 100 at once.
 	Reads, Changes Rate
@@ -58,6 +62,7 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	rate(&l.Address, Rate{400, 2000})
+	rate(&l.Unsigned, Rate{1, 30})
 	rate(&l.Reads, Rate{100, 400})
 	rate(&l.Changes, Rate{20, 100})
 	for _, n := range []struct {
@@ -102,6 +107,20 @@ func (s *Server) limitAddresses(next http.Handler) http.Handler {
 		defer leave()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// limitUnsigned counts a change that nobody has signed as a request.
+func (s *Server) limitUnsigned(req *request) error {
+	from := sourceOf(req.RemoteAddr)
+	if s.trusts(from) {
+		return nil
+	}
+	leave, refused := s.unsigned.enter(from, 0)
+	if refused != nil {
+		return fmt.Errorf("take request from %s: %w", from, refused)
+	}
+	req.leave = leave
+	return nil
 }
 
 // limitIdentity counts a request as one of its signer's. It does so before the

@@ -23,17 +23,17 @@ import (
 func TestLimitsHaveDefaults(t *testing.T) {
 	for name, c := range map[string]struct{ in, want Limits }{
 		"nothing set": {Limits{}, Limits{
-			Address: Rate{400, 2000}, Reads: Rate{100, 400}, Changes: Rate{20, 100},
+			Address: Rate{400, 2000}, Unsigned: Rate{1, 30}, Reads: Rate{100, 400}, Changes: Rate{20, 100},
 			AddressRequests: 256, IdentityRequests: 64, Connections: 10_000, AddressConnections: 1000,
 			OwnedRooms: 1000, Memberships: 10_000,
 		}},
 		"all set": {
-			Limits{Rate{1, 2}, Rate{3, 4}, Rate{-1, 0}, 5, 6, 7, -1, 8, 9, true},
-			Limits{Rate{1, 2}, Rate{3, 4}, Rate{-1, 1}, 5, 6, 7, -1, 8, 9, true},
+			Limits{Rate{1, 2}, Rate{1, 3}, Rate{3, 4}, Rate{-1, 0}, 5, 6, 7, -1, 8, 9, true},
+			Limits{Rate{1, 2}, Rate{1, 3}, Rate{3, 4}, Rate{-1, 1}, 5, 6, 7, -1, 8, 9, true},
 		},
 		"no burst": {
-			Limits{Rate{1.5, 0}, Rate{0.1, 0}, Rate{7, -1}, 5, 6, 7, 8, 9, 10, false},
-			Limits{Rate{1.5, 1}, Rate{0.1, 1}, Rate{7, 7}, 5, 6, 7, 8, 9, 10, false},
+			Limits{Rate{1.5, 0}, Rate{0.2, 0}, Rate{0.1, 0}, Rate{7, -1}, 5, 6, 7, 8, 9, 10, false},
+			Limits{Rate{1.5, 1}, Rate{0.2, 1}, Rate{0.1, 1}, Rate{7, 7}, 5, 6, 7, 8, 9, 10, false},
 		},
 	} {
 		if diff := cmp.Diff(c.want, c.in.withDefaults()); diff != "" {

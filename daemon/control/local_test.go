@@ -58,6 +58,7 @@ func TestLocalSocketServesUserRoutesUnsigned(t *testing.T) {
 		{http.MethodGet, api.HandlePath("carol"), nil, 200, ""},
 		{http.MethodPut, api.HandlePath("carol"), api.Entry{Entry: w.entry("carol", p)}, 204, ""},
 		{http.MethodPost, api.RevokePath(p.SignPub()), nil, 200, ""},
+		{http.MethodPut, api.RevocationPath(p.ID()), api.Revocation{Revocation: p.Revocation().Bytes()}, 204, ""},
 		{http.MethodPost, api.UsersPath(), []byte(`{"handle":"x","extra":1}`), 400, bus.CodeMalformed},
 		{http.MethodPost, api.UsersPath(), make([]byte, smallBody+1), 413, bus.CodeTooLarge},
 		{http.MethodGet, api.RoomsPath(), nil, 404, bus.CodeNotFound},

@@ -22,10 +22,14 @@ func (s *Server) listRooms(req *request) (int, any, error) {
 		if !ok || !rec.Role(req.signer.ID).Valid() {
 			continue // left between the two looks
 		}
-		list.Rooms = append(list.Rooms, api.RoomHead{
+		head := api.RoomHead{
 			Head: api.Head{Room: m.Room, Epoch: rec.Epoch, Hash: rec.Hash()},
 			Role: rec.Role(req.signer.ID), Persisted: rec.Policy.Persisted(),
-		})
+		}
+		if head.Role.IsAuthority() {
+			head.Revoked = len(s.revokedIn(rec))
+		}
+		list.Rooms = append(list.Rooms, head)
 	}
 	slices.SortFunc(list.Rooms, func(a, b api.RoomHead) int { return bytes.Compare(a.Room[:], b.Room[:]) })
 	return http.StatusOK, list, nil

@@ -215,6 +215,14 @@ func TestHandlesResolve(t *testing.T) {
 	if info := get("owner"); string(info.Entry) != string(entry) {
 		t.Errorf("%+v", info)
 	}
+	var users api.UserList
+	status, err = w.call(w.admin, http.MethodGet, api.UsersPath(), nil, &users)
+	w.want("list", status, err, 200, "")
+	for _, u := range users.Users {
+		if (u.Handle == "owner") != (string(u.Entry) == string(entry)) {
+			t.Errorf("%+v", u)
+		}
+	}
 }
 
 func TestCardsStayReadableByHash(t *testing.T) {

@@ -63,6 +63,7 @@ type Server struct {
 	cfg        Config
 	log        *slog.Logger
 	addresses  *throttle[netip.Addr]
+	unsigned   *throttle[netip.Addr]
 	identities *throttle[bus.ID]
 }
 
@@ -78,6 +79,7 @@ func New(cfg Config) *Server {
 	return &Server{
 		cfg: cfg, log: cfg.Logger,
 		addresses:  newThrottle[netip.Addr](cfg.Now, cfg.Limits.AddressRequests, cfg.Limits.Address),
+		unsigned:   newThrottle[netip.Addr](cfg.Now, -1, cfg.Limits.Unsigned),
 		identities: newThrottle[bus.ID](cfg.Now, cfg.Limits.IdentityRequests, cfg.Limits.Reads, cfg.Limits.Changes),
 	}
 }
@@ -122,10 +124,13 @@ var publicRoutes = []route{
 	{http.MethodGet, api.PatternUsers, admin, noBody, api.QueryAfter, (*Server).listUsers},
 	{http.MethodPost, api.PatternUsers, admin, smallBody, "", (*Server).addUser},
 	{http.MethodPost, api.PatternRevoke, admin, noBody, "", (*Server).revokeUser},
+	{http.MethodPut, api.PatternRevocation, anyone, smallBody, "", (*Server).putRevocation},
+	{http.MethodGet, api.PatternRevocation, member, noBody, "", (*Server).getStanding},
 	{http.MethodGet, api.PatternRooms, member, noBody, "", (*Server).listRooms},
 	{http.MethodPost, api.PatternRooms, member, bus.MaxBody, "", (*Server).createRoom},
 	{http.MethodGet, api.PatternRecords, member, noBody, api.QueryFrom, (*Server).listRecords},
 	{http.MethodPost, api.PatternRecords, member, bus.MaxBody, "", (*Server).appendRecord},
+	{http.MethodGet, api.PatternRevokedMembers, member, noBody, "", (*Server).listRevoked},
 	{http.MethodGet, api.PatternKey, member, noBody, "", (*Server).getKey},
 	{http.MethodPost, api.PatternCursors, member, bus.MaxBody, "", (*Server).makeCursors},
 }
@@ -138,6 +143,7 @@ var localRoutes = []route{
 	{http.MethodGet, api.PatternUsers, localUser, noBody, api.QueryAfter, (*Server).listUsers},
 	{http.MethodPost, api.PatternUsers, localUser, smallBody, "", (*Server).addUser},
 	{http.MethodPost, api.PatternRevoke, localUser, noBody, "", (*Server).revokeUser},
+	{http.MethodPut, api.PatternRevocation, localUser, smallBody, "", (*Server).putRevocation},
 }
 
 // Handler returns the routes for clients, within [Config].Limits. Serve it on a

@@ -22,6 +22,11 @@ func (s *Server) admit(req *request, rt route) (err error) {
 	case req.ContentLength > rt.limit:
 		return bus.Errorf(bus.CodeTooLarge, "read body: %d bytes, at most %d", req.ContentLength, rt.limit)
 	case rt.who == anyone || rt.who == localUser:
+		if rt.who == anyone && rt.changes() {
+			if err := s.limitUnsigned(req); err != nil {
+				return err
+			}
+		}
 		req.body, err = readBody(req.Body)
 		return err
 	}

@@ -42,10 +42,15 @@ func (s *Server) listUsers(req *request) (int, any, error) {
 			from++
 		}
 	}
+	proofs, err := s.cfg.Directory.Proofs(req.ctx)
+	if err != nil {
+		return 0, nil, err
+	}
 	page := users[from:min(len(users), from+usersPage)]
 	list := api.UserList{V: 1, Users: make([]api.User, len(page)), More: from+len(page) < len(users)}
 	for i, u := range page {
 		list.Users[i] = userReply(u)
+		list.Users[i].Entry, list.Users[i].Revocation = proofs.Entries[u.Handle], proofs.Revocations[u.SignPub]
 	}
 	return http.StatusOK, list, nil
 }
@@ -87,7 +92,7 @@ func (s *Server) getHandle(req *request) (int, any, error) {
 	}
 	info := api.HandleInfo{
 		Handle: named.User.Handle, SignPub: named.User.SignPub, ID: named.User.ID, Status: named.User.Status,
-		Entry: named.Entry,
+		Entry: named.Entry, Revocation: named.Revocation,
 	}
 	if named.Card != nil {
 		info.Card = named.Card.Bytes()

@@ -10,16 +10,18 @@ import (
 // Patterns of the routes, in the syntax of [net/http.ServeMux] without a
 // method. The builders below fill them in.
 const (
-	PatternHealth  = "/healthz"
-	PatternReady   = "/readyz"
-	PatternCard    = "/cards/{id}"
-	PatternHandle  = "/handles/{handle}"
-	PatternUsers   = "/users"
-	PatternRevoke  = "/users/{signpub}/revoke"
-	PatternRooms   = "/rooms"
-	PatternRecords = "/rooms/{id}/records"
-	PatternKey     = "/rooms/{id}/keys/{epoch}"
-	PatternCursors = "/cursors"
+	PatternHealth         = "/healthz"
+	PatternReady          = "/readyz"
+	PatternCard           = "/cards/{id}"
+	PatternHandle         = "/handles/{handle}"
+	PatternUsers          = "/users"
+	PatternRevoke         = "/users/{signpub}/revoke"
+	PatternRevocation     = "/revocations/{id}"
+	PatternRooms          = "/rooms"
+	PatternRecords        = "/rooms/{id}/records"
+	PatternRevokedMembers = "/rooms/{id}/revoked"
+	PatternKey            = "/rooms/{id}/keys/{epoch}"
+	PatternCursors        = "/cursors"
 )
 
 // The names of the path values in the patterns and of the query parameters.
@@ -67,6 +69,10 @@ func UsersAfterPath(after bus.SignPub) string {
 // RevokePath is POST without a body → [User], for admins of the bus.
 func RevokePath(s bus.SignPub) string { return "/users/" + s.String() + "/revoke" }
 
+// RevocationPath is PUT [Revocation] → 204 for whoever has one, unsigned, and
+// GET → [Standing] for members.
+func RevocationPath(id bus.ID) string { return "/revocations/" + id.String() }
+
 // RoomsPath is GET → [RoomList], the signer's rooms, and POST [RecordUpload] →
 // 201 [Head] with the first record of a new room.
 func RoomsPath() string { return PatternRooms }
@@ -79,6 +85,9 @@ func RecordsPath(room bus.RoomID) string { return "/rooms/" + room.String() + "/
 func RecordsFromPath(room bus.RoomID, from bus.Epoch) string {
 	return RecordsPath(room) + "?" + QueryFrom + "=" + strconv.FormatUint(uint64(from), 10)
 }
+
+// RevokedMembersPath is GET → [RevokedMembers] for members of the room's head.
+func RevokedMembersPath(room bus.RoomID) string { return "/rooms/" + room.String() + "/revoked" }
 
 // KeyPath is GET → [SealedKey], the signer's own copy of an epoch's key.
 func KeyPath(room bus.RoomID, epoch bus.Epoch) string {

@@ -41,6 +41,9 @@ type User struct {
 	Status    bus.UserStatus `json:"status"`
 	CreatedAt time.Time      `json:"created_at"` // whole seconds
 	RevokedAt *time.Time     `json:"revoked_at,omitempty"`
+
+	Entry      Bytes `json:"entry,omitempty"`      // lists only: signed directory entry of the handle
+	Revocation Bytes `json:"revocation,omitempty"` // lists only: signed revocation
 }
 
 // AddUser asks for a new account. A sign_pub or a handle that exists is
@@ -80,6 +83,36 @@ type HandleInfo struct {
 	Status  bus.UserStatus `json:"status"`
 	Entry   Bytes          `json:"entry,omitempty"` // signed directory entry, if there is one
 	Card    Bytes          `json:"card,omitempty"`  // latest card, if one was uploaded
+
+	Revocation Bytes `json:"revocation,omitempty"` // signed, where Status is revoked and there is one
+}
+
+// Standing is whether an identity may use the bus. A revocation that verifies
+// proves that it may not, wherever it comes from; all else is the server's word.
+type Standing struct {
+	ID         bus.ID         `json:"id"`
+	Status     bus.UserStatus `json:"status"`
+	RevokedAt  *time.Time     `json:"revoked_at,omitempty"`
+	Revocation Bytes          `json:"revocation,omitempty"` // signed, if there is one
+}
+
+// RevokedMembers are the members in a room's head who were revoked, in the order
+// of its member list.
+type RevokedMembers struct {
+	Revoked []Standing `json:"revoked"`
+}
+
+// Revocation carries a signed revocation.
+type Revocation struct {
+	Revocation Bytes `json:"revocation"`
+}
+
+// Validate refuses an empty revocation.
+func (r Revocation) Validate() error {
+	if len(r.Revocation) == 0 {
+		return bus.Errorf(bus.CodeMalformed, "check revocation: it is missing")
+	}
+	return nil
 }
 
 // Entry carries a directory entry signed by the bus root.
@@ -159,6 +192,9 @@ type RoomHead struct {
 	Head
 	Role      bus.Role `json:"role"`
 	Persisted bool     `json:"persisted"`
+	// Revoked is how many members in the head were revoked, told to authorities:
+	// [RevokedMembersPath] names them.
+	Revoked int `json:"revoked,omitempty"`
 }
 
 // RoomList is every room whose head has the signer as a member, in ascending
@@ -199,4 +235,5 @@ const (
 	NoticeRoom    NoticeKind = "room"    // a room of the member has a new head
 	NoticeRemoved NoticeKind = "removed" // the member is no longer in the room
 	NoticeCard    NoticeKind = "card"    // the identity's own card changed
+	NoticeRevoked NoticeKind = "revoked" // a member of a room in which the one told is an authority was revoked
 )

@@ -8,12 +8,13 @@ const (
 	// Version is the first byte of every structure.
 	Version = 1
 
-	// TypeCard, TypeRecord, TypeFrame and TypeEntry, a directory entry, are the
-	// second byte of a structure.
-	TypeCard   = 1
-	TypeRecord = 2
-	TypeFrame  = 3
-	TypeEntry  = 4
+	// TypeCard and so on are the second byte of a structure; TypeEntry is a
+	// directory entry.
+	TypeCard       = 1
+	TypeRecord     = 2
+	TypeFrame      = 3
+	TypeEntry      = 4
+	TypeRevocation = 5
 
 	MaxFrameSize   = 256 << 10 // bytes on the wire, header and signature included
 	MaxRecords     = 1024      // records a frame

@@ -28,11 +28,12 @@ type Client struct {
 	session bus.SessionID
 	events  *events
 
-	state    *state
-	pins     *room.Pins
-	cardPins *identity.CardPins
-	handles  stateFile[handlePins]
-	accepted stateFile[acceptedRooms]
+	state       *state
+	pins        *room.Pins
+	cardPins    *identity.CardPins
+	handles     stateFile[handlePins]
+	accepted    stateFile[acceptedRooms]
+	revokedFile stateFile[revokedKeys]
 
 	equivocations equivocations
 
@@ -43,6 +44,7 @@ type Client struct {
 	book      cardBook
 	signers   sync.Map // bus.ID to bus.SignPub: keys prove themselves by their id
 	names     handleNames
+	revoked   revocations
 
 	nc       *nats.Conn
 	link     *link
@@ -112,8 +114,9 @@ func newClient(config Config) (*Client, error) {
 	c.pins = room.OpenPins(c.state.path("rooms"))
 	c.handles = stateFile[handlePins]{c.state.path(handlesFile)}
 	c.accepted = stateFile[acceptedRooms]{c.state.path(roomsFile)}
+	c.revokedFile = stateFile[revokedKeys]{c.state.path(revokedFile)}
 	if c.cardPins, err = identity.OpenCardPins(c.state.dir); err == nil {
-		err = c.loadHandles()
+		err = errors.Join(c.loadHandles(), c.loadRevocations())
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.state.remove())

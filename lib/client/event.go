@@ -22,6 +22,7 @@ const (
 	EventEpoch        EventKind = "epoch"        // a room's next record was accepted; Detail is its epoch
 	EventInvited      EventKind = "invited"      // a server says that there is a room which was not opened here; AcceptRoom finds out
 	EventRemoved      EventKind = "removed"      // the client is no longer a member of the room
+	EventRevoked      EventKind = "revoked"      // a member of a room that this client may change was revoked; Err names it, Detail says who says so
 	EventCard         EventKind = "card"         // a card was renewed, or is old; Err is nil or why it was not renewed
 	EventUpkeep       EventKind = "upkeep"       // renewing or rotating a room failed; it is tried again
 	EventLost         EventKind = "lost"         // events came faster than OnEvent took them; Detail says how many it was not told of

@@ -50,7 +50,7 @@ func (r *Room) invite(ctx context.Context, who string, role bus.Role, check func
 	switch {
 	case !role.Valid():
 		return bus.Errorf(bus.CodeUsage, "invite %s: %s is no role", who, role)
-	case peer.Status == bus.UserRevoked:
+	case peer.Status == bus.UserRevoked || r.client.revoked.has(peer.ID):
 		return bus.Errorf(bus.CodeRevoked, "invite %s: the account was revoked", who)
 	}
 	return r.change(ctx, "invite", asked, func(d *change) error {

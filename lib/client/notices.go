@@ -33,6 +33,9 @@ func (c *Client) hearNotice(msg *nats.Msg) {
 		}
 		return
 	}
+	if n.Kind == api.NoticeRevoked {
+		r.revokes.Store(true)
+	}
 	if head, _, _ := r.model.current(); head == nil || n.Kind == api.NoticeRoom && head.Epoch >= n.Epoch {
 		return
 	}
@@ -75,6 +78,9 @@ func (r *Room) refresh(ctx context.Context) {
 	if err := r.sync(limited); err != nil && ctx.Err() == nil {
 		r.client.log.Warn("client", "room", r.id.String(), "refresh", err)
 	}
+	if r.revokes.Swap(false) {
+		r.tellRevoked(ctx)
+	}
 }
 
 // watchRooms asks for heads every [bus.HeadPoll], since notices may be lost or
@@ -84,6 +90,9 @@ func (c *Client) watchRooms() {
 	for sleep(c.ctx, bus.HeadPoll/2+rand.N(bus.HeadPoll/2)) {
 		c.checkRooms()
 		if err := c.loadHandles(); err != nil {
+			c.log.Warn("client", "poll", err)
+		}
+		if err := c.loadRevocations(); err != nil {
 			c.log.Warn("client", "poll", err)
 		}
 		if halfLife(c.card(), c.config.Now()) {
@@ -109,8 +118,9 @@ func (c *Client) checkRooms() {
 		c.log.Warn("client", "poll", err)
 	}
 	now := map[bus.RoomID]bus.RecordHash{}
+	revoked := map[bus.RoomID]bool{}
 	for _, h := range heads {
-		now[h.Room] = h.Hash
+		now[h.Room], revoked[h.Room] = h.Hash, h.Revoked > 0
 	}
 	for _, r := range rooms {
 		head, _, _ := r.model.current()
@@ -120,6 +130,9 @@ func (c *Client) checkRooms() {
 		changed := err == nil && (listed && hash != head.Hash() || !listed && member)
 		if changed || r.astray(head) {
 			r.refresh(c.ctx)
+		}
+		if revoked[r.id] || r.hasRevoked(head) {
+			r.tellRevoked(c.ctx)
 		}
 	}
 }

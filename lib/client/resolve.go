@@ -89,6 +89,13 @@ func (c *Client) Resolve(ctx context.Context, handle bus.Handle) (Peer, error) {
 	if err := c.loadHandles(); err != nil {
 		return Peer{}, err
 	}
+	standing, err := c.judgeStandings(ctx, []api.Standing{{ID: info.ID, Status: info.Status, Revocation: info.Revocation}})
+	if err != nil {
+		return Peer{}, err
+	}
+	if standing[0].Revoked {
+		info.Status = bus.UserRevoked
+	}
 	return Peer{Handle: handle, ID: info.ID, SignPub: info.SignPub, Status: info.Status, Signed: !entry.ID.IsZero(), Pinned: pinned}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,13 +23,15 @@ import (
 // records: who may send, who can read and with which key is always what the
 // newest verified record says. It may be used from several goroutines at once.
 type Room struct {
-	client *Client
-	id     bus.RoomID
-	model  *model
-	pub    *publisher
-	live   *liveHub
-	seen   seenFrames
-	hints  atomic.Int64 // that came since the last look they led to
+	client  *Client
+	id      bus.RoomID
+	model   *model
+	pub     *publisher
+	live    *liveHub
+	seen    seenFrames
+	hints   atomic.Int64 // that came since the last look they led to
+	revokes atomic.Bool  // a hint said that a member was revoked
+	told    sync.Map     // bus.ID of a revoked member to whether that was proven
 
 	opening int // calls of open under way; the client's lock guards it
 }

@@ -16,6 +16,7 @@ import (
 const (
 	handlesFile = "handles.json"
 	roomsFile   = "rooms.json"
+	revokedFile = "revoked.json"
 
 	stateDirMode  fs.FileMode = 0o700
 	stateFileMode fs.FileMode = 0o600
@@ -26,6 +27,7 @@ const (
 //	rooms/            head pins (room.Pins)
 //	cards, card       newest cards seen (identity.CardPins); the own card
 //	handles.json      handles pinned on first use
+//	revoked.json      signed revocations seen
 //	rooms.json        rooms made or accepted, and their names
 //	unsettled/        signed records of which it is not known whether they count
 //	cursors/          places of durable readers

@@ -28,6 +28,7 @@
 //	control   users/<signing key, hex>      account
 //	          handles/<handle>              claim: signing key
 //	          entries/<handle>              directory entry signed by the bus root
+//	          revocations/<signing key>     signed revocation, if there is one
 //	          cards/<id>/<card hash>        every card
 //	          cards/<id>/latest             which one is the latest
 //	          heads/<room>                  epoch and hash of the latest record

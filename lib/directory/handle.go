@@ -13,9 +13,10 @@ import (
 
 // Named is what is known about a handle.
 type Named struct {
-	User  User
-	Entry []byte         // directory entry signed by the bus root; nil if there is none
-	Card  *identity.Card // latest card; nil if none was uploaded
+	User       User
+	Entry      []byte         // directory entry signed by the bus root; nil if there is none
+	Card       *identity.Card // latest card; nil if none was uploaded
+	Revocation []byte         // signed; nil if there is none
 }
 
 // Lookup returns who has a handle, revoked or not. The error has
@@ -31,6 +32,9 @@ func (d *Directory) Lookup(ctx context.Context, h bus.Handle) (Named, error) {
 	case err == nil:
 		n.Entry = entry.Value
 	case !errors.Is(err, bus.ErrNotFound):
+		return Named{}, fmt.Errorf("look up handle %s: %w", h, err)
+	}
+	if n.Revocation, err = d.Revocation(ctx, u.SignPub); err != nil {
 		return Named{}, fmt.Errorf("look up handle %s: %w", h, err)
 	}
 	if n.Card, err = d.Card(ctx, u.ID); err != nil && !errors.Is(err, bus.ErrNotFound) {

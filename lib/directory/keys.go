@@ -9,22 +9,24 @@ import (
 )
 
 const (
-	usersPrefix   = "users/"
-	handlesPrefix = "handles/"
-	entriesPrefix = "entries/"
-	cardsPrefix   = "cards/"
-	headsPrefix   = "heads/"
-	nodesPrefix   = "nodes/"
-	bootstrapKey  = "bootstrap"
-	latestCard    = "latest" // no card hash: those have 43 characters
+	usersPrefix       = "users/"
+	handlesPrefix     = "handles/"
+	entriesPrefix     = "entries/"
+	revocationsPrefix = "revocations/"
+	cardsPrefix       = "cards/"
+	headsPrefix       = "heads/"
+	nodesPrefix       = "nodes/"
+	bootstrapKey      = "bootstrap"
+	latestCard        = "latest" // no card hash: those have 43 characters
 )
 
-func userKey(s bus.SignPub) string   { return usersPrefix + s.String() }
-func handleKey(h bus.Handle) string  { return handlesPrefix + string(h) }
-func entryKey(h bus.Handle) string   { return entriesPrefix + string(h) }
-func latestCardKey(id bus.ID) string { return cardsPrefix + id.String() + "/" + latestCard }
-func headKey(room bus.RoomID) string { return headsPrefix + room.String() }
-func nodeKey(node string) string     { return nodesPrefix + node }
+func userKey(s bus.SignPub) string       { return usersPrefix + s.String() }
+func handleKey(h bus.Handle) string      { return handlesPrefix + string(h) }
+func entryKey(h bus.Handle) string       { return entriesPrefix + string(h) }
+func revocationKey(s bus.SignPub) string { return revocationsPrefix + s.String() }
+func latestCardKey(id bus.ID) string     { return cardsPrefix + id.String() + "/" + latestCard }
+func headKey(room bus.RoomID) string     { return headsPrefix + room.String() }
+func nodeKey(node string) string         { return nodesPrefix + node }
 func cardKey(id bus.ID, h bus.CardHash) string {
 	return cardsPrefix + id.String() + "/" + h.String()
 }

@@ -110,7 +110,7 @@ func (d *Directory) claimHandle(ctx context.Context, h bus.Handle, sign bus.Sign
 			return 0, err
 		}
 		if current.sign != sign {
-			return 0, bus.Errorf(bus.CodeExists, "another key has the handle")
+			return 0, d.handleTaken(ctx, current.sign)
 		}
 		rev, err = d.update(ctx, store.Control, handleKey(h), value, l.current.Revision)
 		if _, raced := errors.AsType[*lost](err); !raced {
@@ -118,6 +118,18 @@ func (d *Directory) claimHandle(ctx context.Context, h bus.Handle, sign bus.Sign
 		}
 	}
 	return 0, busy("claim handle")
+}
+
+// handleTaken is the error of a handle that another key has.
+func (d *Directory) handleTaken(ctx context.Context, by bus.SignPub) error {
+	u, err := d.User(ctx, by)
+	switch {
+	case err == nil && !u.Active():
+		return bus.Errorf(bus.CodeExists, "the handle was that of %s, who was revoked, and is never given again; choose another", u.ID)
+	case err != nil && !errors.Is(err, bus.ErrNotFound):
+		return err
+	}
+	return bus.Errorf(bus.CodeExists, "another key has the handle")
 }
 
 // RevokeUser makes a user revoked, for good, and returns it. A user that was

@@ -13,6 +13,7 @@
 //   - card.go, pins.go: [Card], and [CardPins], which notices an older card or a
 //     second one of the same number.
 //   - root.go: [Root] and the directory entries it signs.
+//   - revocation.go: [Revocation], by which a key or the root ends an account.
 //
 // # Formats
 //
@@ -23,12 +24,14 @@
 //	         u64 seq, u64 not_before, u64 not_after || sig[64]                       label "card"
 //	entry:   u8 1, u8 4, bus_id[32], root_pub[32], handle<1>, id[32], u64 seq,
 //	         u64 not_after || sig[64]                                                label "dir"
+//	revoke:  u8 1, u8 5, bus_id[32], sign_pub[32], signer[32] || sig[64]             label "revoke"
 //	secret:  sign_seed[32], n × { u16 kem, u64 card_seq, seed<2> }, card_seq ascending, n from 1
 //	pins:    n × { id[32], u64 seq, card_hash[32] }, id ascending
 //
 // A secret is kept in a file of text: the line "unibus-identity-1", any number
 // of lines that begin with "#", and one line of unpadded base64url. The file of
-// a bus root says "unibus-root-1" and holds the 32 bytes of its seed. With a
+// a bus root says "unibus-root-1" and holds the 32 bytes of its seed, that of a
+// revocation "unibus-revocation-1". With a
 // passphrase the whole file is wrapped by age (scrypt), armored.
 //
 // # What it guarantees

@@ -49,6 +49,30 @@ func FuzzParseEntry(f *testing.F) {
 	})
 }
 
+func FuzzParseRevocation(f *testing.F) {
+	golden := goldentest.Read(f, goldenFile)
+	for _, name := range []string{"revocation by the key itself", "revocation by the root"} {
+		v := golden.Find(f, name)
+		f.Add(v.Raw(f))
+		f.Add([]byte(v.Inputs["text"]))
+	}
+	f.Add([]byte{1, 5})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		check := func(r identity.Revocation, err error) bool {
+			if err != nil && (r.Bytes() != nil || !bus.CodeOf(err).Known()) {
+				t.Fatalf("%v with %v", r, err)
+			}
+			return err == nil
+		}
+		if r, err := identity.ParseRevocation(raw); check(r, err) && !bytes.Equal(r.Bytes(), raw) {
+			t.Fatal("an accepted revocation has other bytes")
+		}
+		if r, err := identity.ParseRevocationText(raw); check(r, err) && withoutComments(string(r.Marshal())) != withoutComments(string(raw)) {
+			t.Fatalf("%q is written as %q", raw, r.Marshal())
+		}
+	})
+}
+
 // Comments aside, a file that is read is the file that would be written.
 func FuzzParseIdentity(f *testing.F) {
 	f.Add(goldentest.Read(f, goldenFile).Find(f, "identity file").Inputs["text"])

@@ -53,6 +53,8 @@ func TestGoldenVectors(t *testing.T) {
 			cardVector(t, "card", cardOf(t, alice)),
 			cardVector(t, "another card", cardOf(t, person(t, "bob"))),
 			entryVector(t, root, alice),
+			revocationVector(t, "revocation by the key itself", "Alice's key revokes itself on every bus, so bus_id is zero", alice.Revocation()),
+			revocationVector(t, "revocation by the root", "The root revokes alice's key on its bus", rootRevocation(t, root, alice)),
 			sealedVector(t, alice),
 			pinsVector(t, cardOf(t, alice), cardOf(t, person(t, "bob"))),
 		},
@@ -170,6 +172,33 @@ func entryVector(t *testing.T, root *identity.Root, id *identity.Identity) golde
 		Name:   "directory entry",
 		About:  "The root says that the handle alice is alice's; sig is under the label dir and over all fields before it.",
 		Fields: f.End(), Bytes: hex.EncodeToString(raw),
+	}
+}
+
+func rootRevocation(t *testing.T, root *identity.Root, id *identity.Identity) identity.Revocation {
+	t.Helper()
+	r, err := root.Revocation(id.SignPub())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func revocationVector(t *testing.T, name, about string, r identity.Revocation) goldentest.Vector {
+	raw, id := r.Bytes(), r.ID()
+	f := goldentest.Split(t, raw)
+	f.Take("version", 1)
+	f.Take("type", 1)
+	f.Take("bus_id", 32)
+	f.Take("sign_pub", 32)
+	f.Take("signer", 32)
+	f.Take("sig", 64)
+	return goldentest.Vector{
+		Name:   name,
+		About:  about + "; sig is under the label revoke and over all fields before it. Text is the file.",
+		Inputs: map[string]string{"text": string(r.Marshal())},
+		Fields: f.End(), Bytes: hex.EncodeToString(raw),
+		Derived: map[string]string{"id": hex.EncodeToString(id[:])},
 	}
 }
 

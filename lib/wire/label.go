@@ -21,6 +21,7 @@ const (
 	LabelFrameKey   Label = "unibus/1 frame-key"   // key of one session's frames in one epoch
 	LabelTransport  Label = "unibus/1 transport"   // seed of an identity's key on one bus
 	LabelDirectory  Label = "unibus/1 dir"         // signature of a directory entry by the bus root
+	LabelRevoke     Label = "unibus/1 revoke"      // signature of a revocation by the key itself or the bus root
 )
 
 // AppendLabel appends LP(l), one byte of length and the label.

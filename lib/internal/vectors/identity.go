@@ -132,6 +132,38 @@ func ParseEntry(b []byte) (*Entry, error) {
 	return e, Verify(e.RootPub, "dir", e.Signed, e.Sig)
 }
 
+// Revocation is a revocation whose form, signer and signature have been checked.
+type Revocation struct {
+	BusID, SignPub, Signer Hash32
+	Signed, Sig            []byte
+	Fields                 []Field
+}
+
+// ParseRevocation reads and verifies a revocation. Codes: malformed, weak_key, not_authority, bad_signature.
+func ParseRevocation(b []byte) (*Revocation, error) {
+	r := newReader(b)
+	r.head(5)
+	v := &Revocation{BusID: r.hash("bus_id"), SignPub: r.key("sign_pub"), Signer: r.key("signer")}
+	v.Signed, v.Sig = r.sig()
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	if own := v.BusID == (Hash32{}) && v.Signer == v.SignPub; !own && ID(v.Signer) != v.BusID {
+		return nil, refuse("not_authority", "signer", "is neither the key itself nor the root of the bus")
+	}
+	v.Fields = r.fields
+	return v, Verify(v.Signer, "revoke", v.Signed, v.Sig)
+}
+
+// ParseRevocationFile reads the text of a revocation's file. Codes: malformed and those of ParseRevocation.
+func ParseRevocationFile(text string) (*Revocation, error) {
+	b, err := secretOf(text, "unibus-revocation-1")
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevocation(b)
+}
+
 // CardPin is what a client remembers of an identity's cards.
 type CardPin struct {
 	ID   Hash32

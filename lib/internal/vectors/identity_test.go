@@ -38,14 +38,16 @@ func (c cast) latestKEM() KEMKey { return c.alice.KEMKeys[len(c.alice.KEMKeys)-1
 func TestIdentityVectors(t *testing.T) {
 	c := readCast(t)
 	checks{
-		"identity file":   c.identityFile,
-		"root file":       c.rootFile,
-		"transport key":   c.transportKey,
-		"card":            c.card,
-		"another card":    c.bobsCard,
-		"directory entry": c.entry,
-		"sealed":          c.sealed,
-		"card pins":       c.cardPins,
+		"identity file":                c.identityFile,
+		"root file":                    c.rootFile,
+		"transport key":                c.transportKey,
+		"card":                         c.card,
+		"another card":                 c.bobsCard,
+		"directory entry":              c.entry,
+		"sealed":                       c.sealed,
+		"revocation by the key itself": func(t *testing.T, v *vector) { c.revocation(t, v, Hash32{}, c.alice.SignSeed) },
+		"revocation by the root":       func(t *testing.T, v *vector) { c.revocation(t, v, c.busID, c.rootSeed) },
+		"card pins":                    c.cardPins,
 	}.replay(t, identityFile)
 }
 
@@ -138,6 +140,21 @@ func (c cast) entry(t *testing.T, v *vector) {
 	same(t, "root_pub", e.RootPub[:], root[:])
 	same(t, "bus_id", e.BusID[:], c.busID[:])
 	same(t, "sig", e.Sig, Sign(c.rootSeed, "dir", e.Signed))
+}
+
+func (c cast) revocation(t *testing.T, v *vector, bus Hash32, signSeed []byte) {
+	r := must[*Revocation](t)(ParseRevocation(v.bytes(t)))
+	v.has(t, r.Fields)
+	alice, signer := SignPub(c.alice.SignSeed), SignPub(signSeed)
+	who := ID(alice)
+	v.derives(t, "id", who[:])
+	same(t, "bus_id", r.BusID[:], bus[:])
+	same(t, "sign_pub", r.SignPub[:], alice[:])
+	same(t, "signer", r.Signer[:], signer[:])
+	same(t, "sig", r.Sig, Sign(signSeed, "revoke", r.Signed))
+	text := v.inputText(t, "text")
+	comment(t, text, "# revokes sign_pub "+hex.EncodeToString(alice[:]))
+	same(t, "sig in the file", must[*Revocation](t)(ParseRevocationFile(text)).Sig, r.Sig)
 }
 
 func (c cast) sealed(t *testing.T, v *vector) {
