@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/enmanuel/unibus/daemon/broker"
+	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
 	"github.com/enmanuel/unibus/lib/room"
@@ -43,16 +44,19 @@ type Config struct {
 	CheckInterval time.Duration
 	// Logger takes denials and cuts; nil is [slog.Default].
 	Logger *slog.Logger
+	// Metrics counts them; nil is to count for nobody.
+	Metrics *metrics.Metrics
 }
 
 // Access admits members' connections and keeps their rights as the view has
 // them. Its methods are safe for concurrent use.
 type Access struct {
-	view   View
-	broker *broker.Broker
-	ready  func() error
-	now    func() time.Time
-	log    *slog.Logger
+	view    View
+	broker  *broker.Broker
+	ready   func() error
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *metrics.Metrics
 
 	account *server.Account
 	store   *nats.Conn          // in the streams' account
@@ -94,10 +98,14 @@ func New(cfg Config) (*Access, error) {
 		ready:   cfg.Ready,
 		now:     cfg.Now,
 		log:     cmp.Or(cfg.Logger, slog.Default()),
+		metrics: cfg.Metrics,
 		account: cfg.Broker.Members(),
 		changes: newQueue(),
 		conns:   make(map[bus.ID]map[uint64]*conn),
 		readers: make(map[bus.ID]*reader),
+	}
+	if a.metrics == nil {
+		a.metrics = metrics.New("")
 	}
 	if a.now == nil {
 		a.now = time.Now

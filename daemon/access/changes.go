@@ -200,6 +200,7 @@ func (a *Access) stillGood(c *conn) error {
 
 // forget takes a connection that is to be cut off the list. The caller holds a.mu.
 func (a *Access) forget(c *conn, why error) {
+	a.metrics.Cut(bus.CodeOf(why))
 	a.log.Info("connection cut", "remote", c.remote, "id", c.id, "session", c.session, "code", bus.CodeOf(why), "reason", why)
 	delete(a.conns[c.id], c.cid)
 	if len(a.conns[c.id]) == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
 	"github.com/enmanuel/unibus/lib/identity"
@@ -38,9 +39,11 @@ func (a *Access) Check(client server.ClientAuthentication) bool {
 	}
 	if err != nil {
 		opts := client.GetOpts()
+		a.metrics.Denied(metrics.Data, bus.CodeOf(err))
 		a.log.Warn("connection denied", "remote", opts.Username, "nkey", clip(opts.Nkey), "code", bus.CodeOf(err), "reason", err)
 		return false
 	}
+	a.metrics.Admitted()
 	a.log.Debug("connection admitted", "remote", c.remote, "id", c.id, "session", c.session)
 	return true
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/bus"
 )
 
@@ -38,14 +39,17 @@ type Config struct {
 	CheckInterval time.Duration
 	// Logger takes what the server logs; nil is [slog.Default].
 	Logger *slog.Logger
+	// Metrics counts connections and frames; nil is to count for nobody.
+	Metrics *metrics.Metrics
 }
 
 // Broker is a running message server. Its methods are safe for concurrent use.
 type Broker struct {
-	log    *slog.Logger
-	srv    *server.Server
-	door   *door
-	failed chan error
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	srv     *server.Server
+	door    *door
+	failed  chan error
 
 	listen string
 	tls    *tls.Config
@@ -71,12 +75,16 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		log:    cmp.Or(cfg.Logger, slog.Default()),
-		door:   newDoor(),
-		failed: make(chan error, 1),
-		listen: cfg.Listen,
-		tls:    cfg.TLS,
-		conns:  make(map[*nats.Conn]Account),
+		log:     cmp.Or(cfg.Logger, slog.Default()),
+		door:    newDoor(),
+		metrics: cfg.Metrics,
+		failed:  make(chan error, 1),
+		listen:  cfg.Listen,
+		tls:     cfg.TLS,
+		conns:   make(map[*nats.Conn]Account),
+	}
+	if b.metrics == nil {
+		b.metrics = metrics.New("")
 	}
 	opts, err := serverOptions(cfg, b.door)
 	if err != nil {
@@ -85,7 +93,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	if b.srv, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("start message server: %w", err)
 	}
-	b.srv.SetLoggerV2(serverLog{log: b.log, fatal: b.fail}, b.log.Enabled(ctx, slog.LevelDebug), false, false)
+	b.srv.SetLoggerV2(serverLog{log: b.log, metrics: b.metrics, fatal: b.fail}, b.log.Enabled(ctx, slog.LevelDebug), false, false)
 	for _, name := range []Account{AccountStore, AccountBus} {
 		if b.door.accounts[name], err = b.srv.LookupAccount(string(name)); err != nil {
 			return nil, fmt.Errorf("start message server: find account %s: %w", name, err)
@@ -141,6 +149,7 @@ func (b *Broker) Open(members server.Authentication) error {
 	}
 	g := &gate{
 		log:      b.log,
+		metrics:  b.metrics,
 		tls:      b.tls,
 		mark:     b.door.mark,
 		dial:     b.srv.InProcessConn,

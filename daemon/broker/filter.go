@@ -34,8 +34,9 @@ const (
 // Everything else passes as it is, or is an error where the server might read
 // it in another way than the filter did.
 type filter struct {
-	mark    string // goes into CONNECT
-	address string // goes into CONNECT
+	mark    string   // goes into CONNECT
+	address string   // goes into CONNECT
+	count   counting // is told of frames; may be nil
 
 	line    []byte // the part of a line that arrived so far
 	payload int    // bytes of a message that are still to come, CRLF included
@@ -124,6 +125,7 @@ func (f *filter) publish(dst, op, args []byte, sizes int) ([]byte, error) {
 		return dst, bus.Errorf(bus.CodeMalformed, "read member's command: %s with %.20q bytes", op, fields[n-1])
 	}
 	f.payload = int(size) + len("\r\n")
+	f.count.see(fields[0], int(size))
 
 	dst = append(append(append(dst, op...), ' '), fields[0]...)
 	if n == sizes+2 {

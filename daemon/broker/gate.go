@@ -12,6 +12,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/enmanuel/unibus/daemon/metrics"
 )
 
 // gate accepts members' connections and joins each to the server inside the
@@ -19,6 +21,7 @@ import (
 // message goes out in the clear, then both sides turn to TLS.
 type gate struct {
 	log      *slog.Logger
+	metrics  *metrics.Metrics
 	tls      *tls.Config
 	mark     string
 	dial     func() (net.Conn, error) // to the server
@@ -86,6 +89,7 @@ func (g *gate) handle(conn net.Conn) {
 		return
 	}
 	defer g.untrack(conn)
+	defer g.metrics.ConnOpened(metrics.Data)()
 	inside, err := g.dial()
 	if err != nil {
 		g.log.Error("joining a member's connection to the server failed", "remote", conn.RemoteAddr(), "error", err)
@@ -100,21 +104,28 @@ func (g *gate) handle(conn net.Conn) {
 	fromServer := bufio.NewReaderSize(inside, smallBuffer)
 	member, err := g.greet(conn, fromServer)
 	if err != nil {
+		g.metrics.ConnRefused(metrics.Data, metrics.ReasonGreeting)
 		g.log.Debug("greeting a member's connection failed", "remote", conn.RemoteAddr(), "error", err)
 		return
 	}
 	var out sync.WaitGroup
 	out.Go(func() {
 		defer conn.Close() // ends the read below
-		copyOut(member, fromServer)
+		copyOut(member, fromServer, &meter{count: g.counted(metrics.Out)})
 	})
-	f := &filter{mark: g.mark, address: conn.RemoteAddr().String()}
+	f := &filter{mark: g.mark, address: conn.RemoteAddr().String(), count: g.counted(metrics.In)}
 	if err := copyIn(inside, member, f); err != nil {
+		g.metrics.ConnRefused(metrics.Data, metrics.ReasonProtocol)
 		g.log.Warn("member's connection cut", "remote", conn.RemoteAddr(), "error", err)
 	}
 	// The server may have hung up with a word about why, which is to arrive.
 	inside.Close()
 	out.Wait()
+}
+
+// counted returns what counts frames that go one way.
+func (g *gate) counted(d metrics.Direction) counting {
+	return func(persisted bool, size int) { g.metrics.Frame(d, persisted, size) }
 }
 
 // greet passes on the server's first message and, where TLS is on, says so in
@@ -193,8 +204,9 @@ func (b *readBuffer) used(n int) {
 	}
 }
 
-// copyOut moves what the server sends to the member, until either ends.
-func copyOut(member net.Conn, fromServer *bufio.Reader) {
+// copyOut moves what the server sends to the member, past the meter, until
+// either ends.
+func copyOut(member net.Conn, fromServer *bufio.Reader, m *meter) {
 	buf := newReadBuffer()
 	for {
 		n, err := fromServer.Read(buf.bytes)
@@ -206,6 +218,7 @@ func copyOut(member net.Conn, fromServer *bufio.Reader) {
 			if _, err := member.Write(buf.bytes[:n]); err != nil {
 				return
 			}
+			m.pass(buf.bytes[:n])
 		}
 		if err != nil {
 			return

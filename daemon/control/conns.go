@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/enmanuel/unibus/daemon/metrics"
 )
 
 // LimitConns returns a listener with the connections of l, up to the bounds of
@@ -34,7 +36,8 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		from := sourceOf(conn.RemoteAddr().String())
 		if l.take(from) {
-			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { l.release(from) })}, nil
+			closed := l.server.cfg.Metrics.ConnOpened(metrics.Control)
+			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { l.release(from); closed() })}, nil
 		}
 		if err := conn.Close(); err != nil {
 			l.server.log.Debug("close connection beyond the limit", "error", err)
@@ -47,7 +50,13 @@ func (l *limitedListener) take(from netip.Addr) bool {
 	limits := l.server.cfg.Limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if over(l.all+1, limits.Connections) || !l.server.trusts(from) && over(l.from[from]+1, limits.AddressConnections) {
+	why := metrics.ReasonLimit
+	refused := over(l.all+1, limits.Connections)
+	if !refused && !l.server.trusts(from) && over(l.from[from]+1, limits.AddressConnections) {
+		refused, why = true, metrics.ReasonAddressLimit
+	}
+	if refused {
+		l.server.cfg.Metrics.ConnRefused(metrics.Control, why)
 		if now := l.server.cfg.Now(); l.told.IsZero() || now.Sub(l.told) >= tellEvery {
 			l.told = now
 			l.server.log.Warn("too many connections", "remote", from, "of_it", l.from[from], "all", l.all)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 )
@@ -101,6 +102,7 @@ func (s *Server) limitAddresses(next http.Handler) http.Handler {
 		}
 		leave, refused := s.addresses.enter(from, 0)
 		if refused != nil {
+			s.cfg.Metrics.RateLimited(metrics.ByAddress)
 			s.problem(w, &request{Request: r, id: newRequestID()}, fmt.Errorf("take request from %s: %w", from, refused))
 			return
 		}
@@ -132,6 +134,7 @@ func (s *Server) limitIdentity(req *request, rt route) error {
 	}
 	leave, refused := s.identities.enter(req.signer.ID, kind)
 	if refused != nil {
+		s.cfg.Metrics.RateLimited(metrics.ByIdentity)
 		return fmt.Errorf("take request of %s: %w", req.signer.Handle, refused)
 	}
 	req.leave = leave

@@ -85,7 +85,7 @@ func (s *Server) dispatch(w http.ResponseWriter, req *request, rt route) (int, a
 	if req.query, err = parseQuery(req.URL, rt.query); err != nil {
 		return 0, nil, err
 	}
-	req.Body = http.MaxBytesReader(w, req.Body, rt.limit)
+	req.Body = http.MaxBytesReader(unwrapped(w), req.Body, rt.limit)
 	if err := s.admit(req, rt); err != nil {
 		return 0, nil, err
 	}
@@ -146,12 +146,13 @@ func (s *Server) problem(w http.ResponseWriter, req *request, err error) {
 			level = slog.LevelWarn
 		}
 	}
-	s.log.Log(req.Context(), level, "request refused", "request", req.id, "method", req.Method, "path", req.URL.Path,
+	s.log.Log(req.Context(), level, "request refused", "request", req.id, "method", clip(req.Method), "path", clip(req.URL.Path),
 		"remote", req.RemoteAddr, "user", req.signer.Handle, "status", p.Status, "code", p.Code, "error", err)
 	s.send(w, p)
 }
 
 func (s *Server) send(w http.ResponseWriter, p api.Problem) {
+	s.denied(w, p.Code)
 	setHeaders(w, p.RequestID)
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Signature") // RFC 9110 asks for one; ours is RFC 9421
@@ -177,6 +178,16 @@ func levelOf(req *request, status int) slog.Level {
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
+}
+
+// maxLogged bounds what a stranger can have written into one field of the log.
+const maxLogged = 200
+
+func clip(s string) string {
+	if len(s) > maxLogged {
+		s = strings.ToValidUTF8(s[:maxLogged], "") + "…"
+	}
+	return s
 }
 
 func setHeaders(w http.ResponseWriter, requestID string) {

@@ -8,6 +8,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
@@ -54,8 +55,9 @@ type Config struct {
 
 	Limits Limits
 
-	Logger *slog.Logger     // default [slog.Default]
-	Now    func() time.Time // default [time.Now]
+	Logger  *slog.Logger     // default [slog.Default]
+	Metrics *metrics.Metrics // default is to count for nobody
+	Now     func() time.Time // default [time.Now]
 }
 
 // Server answers the requests of one node.
@@ -74,6 +76,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = metrics.New("")
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
 	return &Server{
@@ -148,11 +153,13 @@ var localRoutes = []route{
 
 // Handler returns the routes for clients, within [Config].Limits. Serve it on a
 // listener of [Server.LimitConns].
-func (s *Server) Handler() http.Handler { return s.limitAddresses(s.mux(publicRoutes)) }
+func (s *Server) Handler() http.Handler {
+	return s.count(metrics.Control, s.limitAddresses(s.mux(publicRoutes)))
+}
 
 // LocalHandler returns the routes for the local socket. Whoever can connect is
 // trusted and not limited: serve it on a listener of [ListenLocal] only.
-func (s *Server) LocalHandler() http.Handler { return s.mux(localRoutes) }
+func (s *Server) LocalHandler() http.Handler { return s.count(metrics.Local, s.mux(localRoutes)) }
 
 func (s *Server) mux(routes []route) http.Handler {
 	mux := http.NewServeMux()

@@ -42,6 +42,13 @@ type Config struct {
 	// loopback only.
 	TLS *tls.Config
 
+	// MetricsListen is the "host:port" where everybody who reaches it may read
+	// metrics, in the clear; "" is nowhere. The local socket serves them always.
+	MetricsListen string
+	// DebugListen is the loopback "host:port" of profiles (net/http/pprof); "" is
+	// nowhere. Profiles show what the process holds in memory.
+	DebugListen string
+
 	// BootstrapAdmin becomes the first admin if, and only if, there is none.
 	BootstrapAdmin *Admin
 
@@ -125,6 +132,9 @@ func (c Config) withDefaults() (Config, error) {
 	if !loopback && c.TLS == nil {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: %s or %s is beyond loopback and there is no certificate", c.ControlListen, c.NATSListen)
 	}
+	if err := c.checkWatchers(); err != nil {
+		return c, err
+	}
 	if c.Socket == "" {
 		c.Socket = DefaultSocket(c.DataDir)
 	}
@@ -141,6 +151,30 @@ func (c Config) withDefaults() (Config, error) {
 		c.Now = time.Now
 	}
 	return c, nil
+}
+
+// checkWatchers refuses addresses for metrics and profiles that would show them
+// to more people than was said.
+func (c Config) checkWatchers() error {
+	if c.MetricsListen != "" {
+		host, _, err := net.SplitHostPort(c.MetricsListen)
+		if err != nil {
+			return bus.Errorf(bus.CodeUsage, "read metrics listen address %q: %w", c.MetricsListen, err)
+		}
+		if host == "" {
+			return bus.Errorf(bus.CodeUsage, "configure node: metrics at %q are for everybody who reaches this machine: name the address, 127.0.0.1%[1]s or, if you mean it, 0.0.0.0%[1]s", c.MetricsListen)
+		}
+	}
+	if c.DebugListen == "" {
+		return nil
+	}
+	switch local, err := onLoopbackOnly(c.DebugListen); {
+	case err != nil:
+		return err
+	case !local:
+		return bus.Errorf(bus.CodeUsage, "configure node: profiles at %s would show memory to others: they are served on loopback only", c.DebugListen)
+	}
+	return nil
 }
 
 // onLoopbackOnly reports whether listen addresses can be reached from this

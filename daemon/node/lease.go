@@ -46,10 +46,14 @@ func (n *Node) keepLease(ctx context.Context) {
 		}
 		renew, cancel := context.WithTimeout(ctx, leaseRenew)
 		err := n.dir.RenewLease(renew, n.cfg.Name)
+		if err == nil {
+			n.timeView(renew)
+		}
 		cancel()
 		if ctx.Err() != nil {
 			return
 		}
+		n.metrics.LeaseRenewed(err)
 		if failed := err != nil; failed != failing {
 			failing = failed
 			if failed {
@@ -58,5 +62,14 @@ func (n *Node) keepLease(ctx context.Context) {
 				n.log.Info("lease renewed again")
 			}
 		}
+	}
+}
+
+// timeView measures how far the view trails the store, by the lease that was
+// written just now. That it never shows is for [Node.Ready] to find.
+func (n *Node) timeView(ctx context.Context) {
+	written := time.Now()
+	if n.view.CatchUp(ctx) == nil {
+		n.metrics.ViewCaughtUp(time.Since(written))
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/enmanuel/unibus/daemon/access"
 	"github.com/enmanuel/unibus/daemon/broker"
+	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
 	"github.com/enmanuel/unibus/lib/store"
@@ -22,14 +23,17 @@ import (
 type Node struct {
 	cfg     Config
 	log     *slog.Logger
+	metrics *metrics.Metrics
 	started time.Time
 
-	store  store.Store
-	dir    *directory.Directory
-	view   *directory.View
-	broker *broker.Broker
-	access *access.Access
-	public net.Listener
+	store   store.Store
+	dir     *directory.Directory
+	view    *directory.View
+	broker  *broker.Broker
+	access  *access.Access
+	public  net.Listener
+	scraped net.Listener // nil without [Config].MetricsListen
+	debug   net.Listener // nil without [Config].DebugListen
 
 	failed chan error // at most one
 	undo   []func(context.Context) error
@@ -46,7 +50,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, started: cfg.Now(), failed: make(chan error, 1)}
+	n := &Node{cfg: cfg, log: cfg.Logger, metrics: metrics.New(cfg.Version), started: cfg.Now(), failed: make(chan error, 1)}
 	if err := n.start(ctx); err != nil {
 		// What was begun is undone even if ctx is why the start failed.
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -61,7 +65,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 // start begins each part after what it stands on; Stop undoes them in reverse.
 func (n *Node) start(ctx context.Context) error {
 	for _, begin := range []func(context.Context) error{
-		n.openStore, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl,
+		n.openStore, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
 	} {
 		if err := begin(ctx); err != nil {
 			return err
@@ -120,12 +124,12 @@ func (n *Node) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.store = s
+	n.store = n.metrics.Store(s)
 	n.onStop(func(context.Context) error { return s.Close() })
 	if err := n.claimStore(ctx); err != nil {
 		return err
 	}
-	n.dir = directory.New(s, n.cfg.BusID, n.cfg.Now)
+	n.dir = directory.New(n.store, n.cfg.BusID, n.cfg.Now)
 	return n.bootstrap(ctx)
 }
 
@@ -180,6 +184,7 @@ func (n *Node) startBroker(ctx context.Context) error {
 		TLS:           n.cfg.TLS,
 		MaxShardBytes: n.cfg.MaxShardBytes,
 		Logger:        n.log.With("part", "nats"),
+		Metrics:       n.metrics,
 	})
 	if err != nil {
 		return err
@@ -217,7 +222,7 @@ func (n *Node) startLease(ctx context.Context) error {
 }
 
 func (n *Node) admitMembers(context.Context) error {
-	a, err := access.New(access.Config{View: n.view, Broker: n.broker, Ready: n.Ready, Now: n.cfg.Now, Logger: n.log.With("part", "access")})
+	a, err := access.New(access.Config{View: n.view, Broker: n.broker, Ready: n.Ready, Now: n.cfg.Now, Logger: n.log.With("part", "access"), Metrics: n.metrics})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/enmanuel/unibus/daemon/broker"
+	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/room"
 )
 
@@ -20,19 +21,23 @@ func (n *Node) keepHouse(ctx context.Context) {
 	defer sweep.Stop()
 	defer purge.Stop()
 	for {
-		var what string
+		var what metrics.Task
 		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-sweep.C:
-			what = "sweep orphans"
+			what = metrics.TaskSweep
 			_, err = n.dir.SweepOrphans(ctx)
 		case <-purge.C:
-			what = "purge expired messages"
+			what = metrics.TaskPurge
 			err = n.purgeExpired(ctx)
 		}
-		if err != nil && ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return
+		}
+		n.metrics.Housekept(what, err)
+		if err != nil {
 			n.log.Warn("housekeeping failed", "what", what, "error", err)
 		}
 	}

@@ -30,13 +30,13 @@ func (n *Node) serveControl(context.Context) error {
 		Directory: n.dir, View: n.view, Cursors: n.access,
 		Ready: n.Ready, Health: n.health, Settle: n.access.Settle,
 		PlainRooms: plain, Limits: limits,
-		Logger: log, Now: n.cfg.Now,
+		Logger: log, Metrics: n.metrics, Now: n.cfg.Now,
 	})
 	local, err := control.ListenLocal(n.cfg.Socket, log)
 	if err != nil {
 		return err
 	}
-	n.serve("local socket", control.NewHTTPServer(server.LocalHandler(), log), local)
+	n.serve("local socket", control.NewHTTPServer(n.withMetrics(server.LocalHandler()), log), local)
 
 	public, err := net.Listen("tcp", n.cfg.ControlListen)
 	if err != nil {

@@ -30,7 +30,10 @@ const (
 	flagTLSKey         = "tls-key"
 	flagBootstrapAdmin = "bootstrap-admin"
 	flagMaxShardBytes  = "max-shard-bytes"
+	flagMetricsListen  = "metrics-listen"
+	flagDebugListen    = "debug-listen"
 	flagLogFormat      = "log-format"
+	flagLogLevel       = "log-level"
 )
 
 func flags() []cli.Flag {
@@ -45,7 +48,10 @@ func flags() []cli.Flag {
 		&cli.PathFlag{Name: flagTLSKey, EnvVars: []string{"UNIBUSD_TLS_KEY"}, Usage: "with the private key in `FILE` (PEM)"},
 		&cli.StringFlag{Name: flagBootstrapAdmin, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ADMIN"}, Usage: "make `[HANDLE:]SIGNPUB` an admin if there is none yet"},
 		&cli.Int64Flag{Name: flagMaxShardBytes, EnvVars: []string{"UNIBUSD_MAX_SHARD_BYTES"}, DefaultText: "the disk", Usage: fmt.Sprintf("refuse messages once one of the %d streams holds `BYTES`", bus.Shards)},
+		&cli.StringFlag{Name: flagMetricsListen, EnvVars: []string{"UNIBUSD_METRICS_LISTEN"}, DefaultText: "the local door only", Usage: "let everybody who reaches `HOST:PORT` read metrics there"},
+		&cli.StringFlag{Name: flagDebugListen, EnvVars: []string{"UNIBUSD_DEBUG_LISTEN"}, DefaultText: "nowhere", Usage: "serve profiles at `HOST:PORT`, on loopback only"},
 		&cli.StringFlag{Name: flagLogFormat, EnvVars: []string{"UNIBUSD_LOG_FORMAT"}, Value: "text", Usage: "log as `text|json`"},
+		&cli.StringFlag{Name: flagLogLevel, EnvVars: []string{"UNIBUSD_LOG_LEVEL"}, Value: "info", Usage: "log from this level on: `debug|info|warn|error`"},
 	}
 }
 
@@ -107,6 +113,8 @@ func config(c *cli.Call, logger *slog.Logger) (node.Config, error) {
 		NATSListen:    c.String(flagNATSListen),
 		Socket:        c.Path(flagSocket),
 		MaxShardBytes: c.Int64(flagMaxShardBytes),
+		MetricsListen: c.String(flagMetricsListen),
+		DebugListen:   c.String(flagDebugListen),
 		Version:       c.Env.Version,
 		Logger:        logger,
 		Now:           c.Env.Now,
@@ -144,18 +152,39 @@ func loadTLS(cert, key string) (*tls.Config, error) {
 }
 
 func newLogger(c *cli.Call) (*slog.Logger, error) {
-	opts := &slog.HandlerOptions{Level: slog.LevelInfo}
-	switch {
-	case c.Verbose():
-		opts.Level = slog.LevelDebug
-	case c.Quiet():
-		opts.Level = slog.LevelWarn
+	level, err := logLevel(c)
+	if err != nil {
+		return nil, err
 	}
-	handler, err := newHandler(c.String(flagLogFormat), c.Stderr, opts)
+	handler, err := newHandler(c.String(flagLogFormat), c.Stderr, &slog.HandlerOptions{Level: level})
 	if err != nil {
 		return nil, err
 	}
 	return slog.New(handler), nil
+}
+
+// logLevel is what --log-level says or, without it, --verbose or --quiet.
+func logLevel(c *cli.Call) (slog.Level, error) {
+	if c.Source(flagLogLevel) == "default" {
+		switch {
+		case c.Verbose():
+			return slog.LevelDebug, nil
+		case c.Quiet():
+			return slog.LevelWarn, nil
+		}
+	}
+	switch name := c.String(flagLogLevel); name {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	default:
+		return 0, cli.Usagef("--%s is %q: want debug, info, warn or error", flagLogLevel, name)
+	}
 }
 
 func newHandler(format string, w io.Writer, opts *slog.HandlerOptions) (slog.Handler, error) {

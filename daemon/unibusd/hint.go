@@ -52,7 +52,10 @@ func listenFlag(cfg node.Config, op *net.OpError) string {
 	if strings.HasPrefix(op.Net, "unix") {
 		return flagSocket
 	}
-	for flag, listen := range map[string]string{flagNATSListen: cfg.NATSListen, flagControlListen: cfg.ControlListen} {
+	for flag, listen := range map[string]string{
+		flagNATSListen: cfg.NATSListen, flagControlListen: cfg.ControlListen,
+		flagMetricsListen: cfg.MetricsListen, flagDebugListen: cfg.DebugListen,
+	} {
 		_, port, err := net.SplitHostPort(listen)
 		if err == nil && strings.HasSuffix(op.Error(), ":"+port+": "+op.Err.Error()) {
 			return flag

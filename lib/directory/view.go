@@ -152,6 +152,26 @@ func (v *View) Counts() (users, rooms int) {
 	return v.active, len(v.rooms)
 }
 
+// Memberships returns how many members all rooms have, added up.
+func (v *View) Memberships() int {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	n := 0
+	for _, rooms := range v.memberOf {
+		n += len(rooms)
+	}
+	return n
+}
+
+// Behind returns how many revisions of the store this process knows of that the
+// view does not show yet.
+func (v *View) Behind() uint64 {
+	wrote := v.d.lastWrote()
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return uint64(max(wrote, v.applied) - v.applied)
+}
+
 // LeaseSeen returns when the latest renewal of a node's lease was begun that
 // this process made by [Directory.RenewLease] and this view has seen come
 // back; zero if there is none. At that time the store still took writes from

@@ -89,6 +89,15 @@ var rules = []rule{
 		why:    "NATS is known in four packages only, so that everything else can be read and tested without it",
 	},
 	{
+		who: []string{"..."}, except: []string{"daemon/metrics"},
+		what: []string{"github.com/prometheus/..."},
+		why:  "Prometheus is known in one package; the others say what happened",
+	},
+	{
+		who: []string{"daemon/metrics"}, what: []string{"lib/...", "daemon/...", "tools/..."}, allow: []string{"lib/bus", "lib/store"},
+		why: "metrics count what they are told and know nothing of who tells",
+	},
+	{
 		who: []string{"daemon/..."}, what: []string{"tools/...", "chaos/...", "bench/...", "lib/client"},
 		why: "the node serves; it is no client of itself and knows no tool",
 	},
