@@ -10,6 +10,9 @@ import (
 
 // putCard stores the card by which its sender was found.
 func (s *Server) putCard(req *request) (int, any, error) {
+	if err := s.begin(req, req.card.Hash().String()); err != nil {
+		return 0, nil, err
+	}
 	if err := s.cfg.Directory.PutCard(req.ctx, req.card); err != nil {
 		return 0, nil, err
 	}

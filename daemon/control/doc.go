@@ -12,12 +12,14 @@
 //   - signer.go: who signed a request.
 //   - limits.go, throttle.go, conns.go, quota.go: how much one address and one
 //     identity may ask for, and how many rooms one may have.
+//   - audit.go: what is written down before and after a change.
 //   - users.go, cards.go, rooms.go, health.go: what the routes do.
 //   - local.go, peer_linux.go: the Unix socket and who is at its other end.
 //
 // What it guarantees: a request is denied unless everything about its signer
 // is known and allows it; an admin is looked up in the store on every call; a
-// request that changes something takes effect once, however often it is sent;
+// request that changes something takes effect once, however often it is sent, and
+// not before the audit log has it;
 // no body is read before its length is bounded; what one address or one
 // identity sends is bounded in number, and a refusal says when to come again;
 // nothing is written for somebody

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -103,13 +104,40 @@ func (l *localListener) Accept() (net.Conn, error) {
 		}
 		uid, err := peerUID(conn)
 		if err == nil && mayEnter(uid) {
-			return conn, nil
+			return &localConn{conn, uid}, nil
 		}
 		l.log.Warn("local connection denied", "uid", uid, "error", err)
 		if err := conn.Close(); err != nil {
 			l.log.Debug("close local connection", "error", err)
 		}
 	}
+}
+
+// localConn knows who is at its other end.
+type localConn struct {
+	*net.UnixConn
+	uid int
+}
+
+// peerKey is where the context of a connection has the user of its [localConn].
+type peerKey struct{}
+
+// withPeer puts the user of a local connection into its context.
+func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	if local, ok := conn.(*localConn); ok {
+		return context.WithValue(ctx, peerKey{}, local.uid)
+	}
+	return ctx
+}
+
+// peerOf returns the user of the machine that a request comes from, if it came
+// through the local socket.
+func peerOf(ctx context.Context) *int {
+	uid, ok := ctx.Value(peerKey{}).(int)
+	if !ok {
+		return nil
+	}
+	return &uid
 }
 
 // mayEnter reports whether a user of this machine may use the local socket.

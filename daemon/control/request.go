@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/audit"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
 	"github.com/enmanuel/unibus/lib/identity"
@@ -33,6 +34,9 @@ type request struct {
 	card   *identity.Card // routes for the holder of a card only
 	query  string         // value of the one parameter that the route has, or ""
 	body   []byte         // whole and, where the request is signed, proven
+	digest audit.Digest   // of what was signed, or of the body
+	via    audit.Via      // how it is known who sent it
+	change *change        // what of it is in the audit log; nil while nothing is
 	leave  func()         // ends what counts against the signer; nil while nothing does
 }
 
@@ -89,7 +93,7 @@ func (s *Server) dispatch(w http.ResponseWriter, req *request, rt route) (int, a
 	if err := s.admit(req, rt); err != nil {
 		return 0, nil, err
 	}
-	status, reply, err := rt.serve(s, req)
+	status, reply, err := s.serve(req, rt)
 	if err == nil && rt.changes() {
 		s.settle(req)
 	}

@@ -28,6 +28,13 @@ func (s *Server) putRevocation(req *request) (int, any, error) {
 	if err := revocation.Check(s.cfg.Directory.BusID(), id); err != nil {
 		return 0, nil, err
 	}
+	// Anybody can make a key and revoke it: that is not to fill the audit log.
+	if _, err := s.cfg.Directory.User(req.ctx, revocation.SignPub); err != nil {
+		return 0, nil, err
+	}
+	if err := s.begin(req, revocation.SignPub.String()); err != nil {
+		return 0, nil, err
+	}
 	u, err := s.cfg.Directory.PutRevocation(req.ctx, revocation)
 	if err != nil {
 		return 0, nil, err

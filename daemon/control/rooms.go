@@ -63,9 +63,13 @@ func (s *Server) createRoom(req *request) (int, any, error) {
 	if err := s.checkQuota(rec, req.signer.ID); err != nil {
 		return 0, nil, err
 	}
+	if err := s.begin(req, rec.Room.String()); err != nil {
+		return 0, nil, err
+	}
 	if err := s.cfg.Directory.CreateRoom(req.ctx, req.signer.ID, rec, sealed); err != nil {
 		return 0, nil, err
 	}
+	req.change.moved(rec)
 	s.log.Info("room created", "request", req.id, "by", req.signer.Handle, "room", rec.Room)
 	return http.StatusCreated, headReply(rec), nil
 }
@@ -88,9 +92,13 @@ func (s *Server) appendRecord(req *request) (int, any, error) {
 	if err := s.checkQuota(rec, req.signer.ID); err != nil {
 		return 0, nil, err
 	}
+	if err := s.begin(req, rec.Room.String()); err != nil {
+		return 0, nil, err
+	}
 	if err := s.cfg.Directory.AppendRecord(req.ctx, rec, sealed); err != nil {
 		return 0, nil, err
 	}
+	req.change.moved(rec)
 	s.log.Info("room changed", "request", req.id, "by", req.signer.Handle, "room", rec.Room, "epoch", rec.Epoch)
 	return http.StatusCreated, headReply(rec), nil
 }

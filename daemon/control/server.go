@@ -10,6 +10,7 @@ import (
 
 	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/audit"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
 )
@@ -32,12 +33,14 @@ type Cursors interface {
 	Cursors(ctx context.Context, id bus.ID, req api.CursorRequest) (api.CursorReply, error)
 }
 
-// Config is what a control plane stands on. Directory, View, Cursors, Ready and
-// Health are required.
+// Config is what a control plane stands on. Directory, View, Cursors, Audit, Ready
+// and Health are required.
 type Config struct {
 	Directory *directory.Directory
 	View      *directory.View
 	Cursors   Cursors
+	// Audit is written to before anything changes, or it does not change.
+	Audit *audit.Log
 
 	// Ready returns why the node may not serve now, or nil. Everybody may read
 	// its text.
@@ -149,6 +152,7 @@ var localRoutes = []route{
 	{http.MethodPost, api.PatternUsers, localUser, smallBody, "", (*Server).addUser},
 	{http.MethodPost, api.PatternRevoke, localUser, noBody, "", (*Server).revokeUser},
 	{http.MethodPut, api.PatternRevocation, localUser, smallBody, "", (*Server).putRevocation},
+	{http.MethodGet, api.PatternAudit, localUser, noBody, api.QueryFrom, (*Server).auditPage},
 }
 
 // Handler returns the routes for clients, within [Config].Limits. Serve it on a
@@ -193,6 +197,7 @@ func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnContext:       withPeer,
 		// What it reports is the doing of strangers: broken handshakes, cut lines.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

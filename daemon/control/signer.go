@@ -1,12 +1,14 @@
 package control
 
 import (
+	"crypto/sha256"
 	"errors"
 	"io"
 	"net/http"
 	"os"
 
 	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/audit"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/httpsig"
 	"github.com/enmanuel/unibus/lib/identity"
@@ -28,6 +30,10 @@ func (s *Server) admit(req *request, rt route) (err error) {
 			}
 		}
 		req.body, err = readBody(req.Body)
+		req.digest, req.via = sha256.Sum256(req.body), audit.ViaSocket
+		if rt.who == anyone {
+			req.via = audit.ViaProof
+		}
 		return err
 	}
 	if err := s.cfg.View.Err(); err != nil {
@@ -37,7 +43,7 @@ func (s *Server) admit(req *request, rt route) (err error) {
 	if err != nil {
 		return err
 	}
-	req.key = verified.Key
+	req.key, req.digest, req.via = verified.Key, verified.Base, audit.ViaSignature
 	if rt.who != cardHolder { // the card itself says whose it is
 		if err := s.findSigner(req); err != nil {
 			return err
@@ -128,7 +134,7 @@ func (s *Server) findCardHolder(req *request) error {
 	case !user.Active():
 		return bus.Errorf(bus.CodeRevoked, "find holder of card: user %s was revoked", user.Handle)
 	}
-	req.signer, req.card = user, card
+	req.signer, req.card, req.via = user, card, audit.ViaCard
 	return nil
 }
 

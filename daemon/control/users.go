@@ -60,6 +60,9 @@ func (s *Server) addUser(req *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if err := s.begin(req, string(add.Handle)+" "+add.SignPub.String()); err != nil {
+		return 0, nil, err
+	}
 	u, err := s.cfg.Directory.AddUser(req.ctx, add.SignPub, add.Handle, add.Role)
 	if err != nil {
 		return 0, nil, err
@@ -71,6 +74,9 @@ func (s *Server) addUser(req *request) (int, any, error) {
 func (s *Server) revokeUser(req *request) (int, any, error) {
 	key, err := bus.ParseSignPub(req.PathValue(api.ValueSignPub))
 	if err != nil {
+		return 0, nil, err
+	}
+	if err := s.begin(req, key.String()); err != nil {
 		return 0, nil, err
 	}
 	u, err := s.cfg.Directory.RevokeUser(req.ctx, key)
@@ -107,6 +113,9 @@ func (s *Server) putEntry(req *request) (int, any, error) {
 	}
 	entry, err := api.Decode[api.Entry](req.body)
 	if err != nil {
+		return 0, nil, err
+	}
+	if err := s.begin(req, string(handle)); err != nil {
 		return 0, nil, err
 	}
 	if err := s.cfg.Directory.PutEntry(req.ctx, handle, entry.Entry); err != nil {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/audit"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
 	"github.com/enmanuel/unibus/lib/httpsig"
@@ -41,7 +42,9 @@ type world struct {
 	log    *lines
 	root   *identity.Root
 	now    time.Time
-	cfg    Config // as the server got it
+
+	auditDir string
+	cfg      Config // as the server got it
 
 	mu      sync.Mutex
 	unready error
@@ -68,8 +71,12 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w.view, err = w.dir.Follow(ctx)
 	w.must(err)
 	t.Cleanup(w.view.Close)
+	w.auditDir = filepath.Join(t.TempDir(), "audit")
+	log, err := audit.Open(ctx, w.auditDir, audit.Options{Now: clock})
+	w.must(err)
+	t.Cleanup(func() { w.must(log.Close()) })
 	w.cfg = Config{
-		Directory: w.dir, View: w.view, Cursors: w,
+		Directory: w.dir, View: w.view, Cursors: w, Audit: log,
 		Ready: func() error {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -22,6 +22,9 @@ func (n *Node) Ready() error {
 	if err := n.view.Err(); err != nil {
 		return bus.Errorf(bus.CodeUnavailable, "check readiness: directory: %w", err)
 	}
+	if err := n.audit.Err(); err != nil {
+		return bus.Errorf(bus.CodeUnavailable, "check readiness: audit log: %w", err)
+	}
 	seen := n.view.LeaseSeen(n.cfg.Name)
 	if seen.IsZero() {
 		return bus.Errorf(bus.CodeUnavailable, "check readiness: no lease yet")

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/enmanuel/unibus/daemon/access"
 	"github.com/enmanuel/unibus/daemon/broker"
 	"github.com/enmanuel/unibus/daemon/metrics"
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/audit"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
 	"github.com/enmanuel/unibus/lib/store"
@@ -27,6 +31,7 @@ type Node struct {
 	started time.Time
 
 	store   store.Store
+	audit   *audit.Log
 	dir     *directory.Directory
 	view    *directory.View
 	broker  *broker.Broker
@@ -65,7 +70,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 // start begins each part after what it stands on; Stop undoes them in reverse.
 func (n *Node) start(ctx context.Context) error {
 	for _, begin := range []func(context.Context) error{
-		n.openStore, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
+		n.openStore, n.openAudit, n.bootstrap, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
 	} {
 		if err := begin(ctx); err != nil {
 			return err
@@ -130,7 +135,23 @@ func (n *Node) openStore(ctx context.Context) error {
 		return err
 	}
 	n.dir = directory.New(n.store, n.cfg.BusID, n.cfg.Now)
-	return n.bootstrap(ctx)
+	return nil
+}
+
+// openAudit opens the audit log before anything is changed.
+func (n *Node) openAudit(ctx context.Context) error {
+	l, err := audit.Open(ctx, audit.Dir(n.cfg.DataDir), audit.Options{Now: n.cfg.Now})
+	if err != nil {
+		return err
+	}
+	n.audit = l
+	n.onStop(func(context.Context) error { return l.Close() })
+	last, head := l.Head()
+	if torn := l.Recovered(); torn > 0 {
+		n.log.Warn("the audit log ended in an unfinished entry, which was cut off", "bytes", torn, "entries", last)
+	}
+	n.log.Info("audit log opened", "entries", last, "head", head)
+	return nil
 }
 
 // claimStore makes sure that the store belongs to this bus: the id is written
@@ -156,7 +177,19 @@ func (n *Node) bootstrap(ctx context.Context) error {
 	if admin == nil {
 		return nil
 	}
-	created, err := n.dir.BootstrapAdmin(ctx, admin.SignPub, admin.Handle)
+	users, err := n.dir.Users(ctx)
+	if err != nil {
+		return fmt.Errorf("bootstrap admin: %w", err)
+	}
+	if slices.ContainsFunc(users, func(u directory.User) bool { return u.Role == bus.UserAdmin }) {
+		return nil
+	}
+	var created bool
+	change := audit.Local(audit.ViaStart, http.MethodPost, api.UsersPath(), string(admin.Handle)+" "+admin.SignPub.String())
+	err = n.audit.Do(change, func() uint64 { return uint64(n.dir.Wrote()) }, func() (err error) {
+		created, err = n.dir.BootstrapAdmin(ctx, admin.SignPub, admin.Handle)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("bootstrap admin: %w", err)
 	}

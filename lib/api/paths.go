@@ -22,6 +22,7 @@ const (
 	PatternRevokedMembers = "/rooms/{id}/revoked"
 	PatternKey            = "/rooms/{id}/keys/{epoch}"
 	PatternCursors        = "/cursors"
+	PatternAudit          = "/audit"
 )
 
 // The names of the path values in the patterns and of the query parameters.
@@ -96,6 +97,12 @@ func KeyPath(room bus.RoomID, epoch bus.Epoch) string {
 
 // CursorsPath is POST [CursorRequest] → [CursorReply] for members.
 func CursorsPath() string { return PatternCursors }
+
+// AuditPath is GET → [AuditPage] on the local socket: entries of the node's audit
+// log from a number on.
+func AuditPath(from uint64) string {
+	return PatternAudit + "?" + QueryFrom + "=" + strconv.FormatUint(from, 10)
+}
 
 // ParseEpoch reads an epoch from a path or query: decimal digits without sign
 // or leading zeros.

@@ -185,6 +185,7 @@ var statuses = map[bus.Code]int{
 	bus.CodeRollback:     http.StatusConflict,
 	bus.CodeCardFork:     http.StatusConflict,
 	bus.CodeEquivocation: http.StatusConflict,
+	bus.CodeAuditBroken:  http.StatusConflict,
 
 	bus.CodeTooLarge:    http.StatusRequestEntityTooLarge,
 	bus.CodeRateLimited: http.StatusTooManyRequests,

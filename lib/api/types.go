@@ -74,6 +74,15 @@ type UserList struct {
 	More  bool   `json:"more"` // ask again with [UsersAfterPath] and the last sign_pub
 }
 
+// AuditPage is consecutive lines of a node's audit log, for the asker to check.
+type AuditPage struct {
+	V     int           `json:"v"`     // 1
+	First uint64        `json:"first"` // number of the first entry here
+	Prev  bus.AuditHash `json:"prev"`  // what it stands on
+	Lines []string      `json:"lines"`
+	More  bool          `json:"more"` // ask again from the entry after the last one here
+}
+
 // HandleInfo is what a server knows about a handle. Entry proves the handle if
 // it verifies under the bus root; without it the answer is the server's word.
 type HandleInfo struct {

@@ -63,6 +63,7 @@ const (
 	CodePassphrase      Code = "passphrase"
 	CodeNoContext       Code = "no_context"
 	CodeBlobMismatch    Code = "blob_mismatch"
+	CodeAuditBroken     Code = "audit_broken"
 )
 
 // Sentinels for errors.Is; each matches every [Error] with its code.
@@ -118,6 +119,7 @@ var (
 	ErrPassphrase      = &Error{Code: CodePassphrase}
 	ErrNoContext       = &Error{Code: CodeNoContext}
 	ErrBlobMismatch    = &Error{Code: CodeBlobMismatch}
+	ErrAuditBroken     = &Error{Code: CodeAuditBroken}
 )
 
 var codeTitles = map[Code]string{
@@ -172,6 +174,7 @@ var codeTitles = map[Code]string{
 	CodePassphrase:      "the passphrase is missing or wrong",
 	CodeNoContext:       "no context names the bus to use",
 	CodeBlobMismatch:    "the bytes of the blob are not those that were sent",
+	CodeAuditBroken:     "the audit log is not as it was written",
 }
 
 // Title says in a few words what the code means, or repeats a code it does not know.

@@ -26,6 +26,7 @@ type (
 	frameKind      struct{}
 	transportKind  struct{}
 	blobKind       struct{}
+	auditKind      struct{}
 )
 
 type (
@@ -52,6 +53,9 @@ type (
 	TransportPub = Bytes32[transportKind]
 	// BlobHash names a blob: SHA-256 of its bytes as they are stored, sealed.
 	BlobHash = Bytes32[blobKind]
+	// AuditHash is the hash of an entry of a node's audit log and, through the
+	// one before it, of all before it.
+	AuditHash = Bytes32[auditKind]
 )
 
 // tokenEncoding writes the tokens of NATS subjects, which are case-sensitive
@@ -103,6 +107,9 @@ func ParseBlobHash(s string) (BlobHash, error) { return parse32[blobKind]("blob 
 func ParseTransportPub(s string) (TransportPub, error) {
 	return parse32[transportKind]("transport key", s)
 }
+
+// ParseAuditHash reads an [AuditHash] from its text form.
+func ParseAuditHash(s string) (AuditHash, error) { return parse32[auditKind]("audit hash", s) }
 
 func parse32[Kind any](what, s string) (b Bytes32[Kind], err error) {
 	if err := b.UnmarshalText([]byte(s)); err != nil {

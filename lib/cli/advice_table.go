@@ -305,4 +305,10 @@ var alarmAdvice = map[bus.Code]Advice{
 		Why:  "The handle resolved to another identity before. A new identity of the same person looks like this, and so does somebody in between.",
 		Do:   "Ask the person for the fingerprint. Only if it is right, remove the handle from handles.json in $XDG_STATE_HOME/unibus/BUS/ID/ (~/.local/state without it).",
 	},
+	bus.CodeAuditBroken: {
+		Exit: ExitFailed,
+		Hint: "keep a copy of the audit directory as it is; compare it with a backup and with a head hash noted elsewhere",
+		Why:  "Each entry of a node's audit log hashes the one before it. The entry that the message names does not fit: somebody changed the log, or the disk did.",
+		Do:   "Entries before it stand; what it and those after it say proves nothing. Keep the files for whoever looks into it. To start the node again with a new log, move its audit directory away.",
+	},
 }

@@ -58,6 +58,10 @@ func (d *Directory) rest(b store.Bucket, r store.Revision) {
 	d.mu.Unlock()
 }
 
+// Wrote returns a revision of the control bucket by which every operation that
+// this directory has finished shows.
+func (d *Directory) Wrote() store.Revision { return d.lastWrote() }
+
 // lastWrote returns the revision of the control bucket after which every
 // finished operation of this directory shows.
 func (d *Directory) lastWrote() store.Revision {

@@ -2,6 +2,7 @@ package httpsig
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -42,7 +43,7 @@ func TestSignWritesTheProfile(t *testing.T) {
 	wantVerified := Verified{
 		Key: alice.TransportPub(), Nonce: [16]byte([]byte("0123456789abcdef")),
 		Created: noon, Expires: noon.Add(bus.RequestLifetime),
-		DigestHeader: want[HeaderDigest][0], Digest: v.Digest,
+		DigestHeader: want[HeaderDigest][0], Digest: v.Digest, Base: sha256.Sum256([]byte(base)),
 	}
 	if diff := cmp.Diff(wantVerified, v); diff != "" {
 		t.Errorf("verified (-want +got):\n%s", diff)

@@ -19,6 +19,7 @@ type Verified struct {
 	Created, Expires time.Time        // whole seconds, UTC
 	DigestHeader     string           // the value of Content-Digest
 	Digest           [sha256.Size]byte
+	Base             [sha256.Size]byte // SHA-256 of the signature base, which names all that was signed
 }
 
 // Verify checks everything about the signature of req except the content, of
@@ -88,7 +89,7 @@ func verify(req *http.Request, now time.Time) (Verified, error) {
 	}
 	return Verified{
 		Key: p.Key, Nonce: p.Nonce, Created: p.Created, Expires: p.Expires,
-		DigestHeader: contentDigest, Digest: digest,
+		DigestHeader: contentDigest, Digest: digest, Base: sha256.Sum256(base),
 	}, nil
 }
 

@@ -22,6 +22,7 @@ const (
 	LabelTransport  Label = "unibus/1 transport"   // seed of an identity's key on one bus
 	LabelDirectory  Label = "unibus/1 dir"         // signature of a directory entry by the bus root
 	LabelRevoke     Label = "unibus/1 revoke"      // signature of a revocation by the key itself or the bus root
+	LabelAudit      Label = "unibus/1 audit"       // hash of an entry of a node's audit log
 )
 
 // AppendLabel appends LP(l), one byte of length and the label.

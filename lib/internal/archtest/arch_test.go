@@ -65,6 +65,11 @@ var rules = []rule{
 		why:   "a store keeps bytes: what they mean is decided in directory",
 	},
 	{
+		who: []string{"lib/audit"}, what: []string{"lib/...", "daemon/...", "tools/..."},
+		allow: []string{"lib/bus", "lib/wire", "lib/internal/durable"},
+		why:   "the audit log can be read where nothing else is: without a store, a directory or a network",
+	},
+	{
 		who: []string{"lib/directory"}, what: []string{"lib/..."},
 		allow: []string{"lib/bus", "lib/wire", "lib/identity", "lib/room", "lib/store"},
 		why:   "the domain rules are the same over every store and know no network",
