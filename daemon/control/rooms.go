@@ -122,7 +122,7 @@ func (s *Server) listRecords(req *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	list := api.RecordList{Records: make([]api.RecordItem, len(page.Records)), Head: page.Last, More: page.More}
+	list := api.RecordList{Records: make([]api.RecordItem, len(page.Records)), Head: page.Last.Epoch, Hash: page.Last.Hash, More: page.More}
 	for i, r := range page.Records {
 		list.Records[i] = api.RecordItem{Record: r.Record, Members: r.Members}
 	}

@@ -54,7 +54,7 @@ func samples() map[string]any {
 		"upload":          api.RecordUpload{Record: api.Bytes("record"), Members: api.Bytes("members"), Sealed: []api.SealedKey{{ID: bus.ID(filled(2)), Blob: api.Bytes("sealed")}}},
 		"head":            head,
 		"room_list":       api.RoomList{Rooms: []api.RoomHead{{Head: head, Role: bus.RoleWriter, Persisted: true, Revoked: 2}}},
-		"record_list":     api.RecordList{Records: []api.RecordItem{{Record: api.Bytes("record"), Members: api.Bytes("members")}}, Head: 7, More: true},
+		"record_list":     api.RecordList{Records: []api.RecordItem{{Record: api.Bytes("record"), Members: api.Bytes("members")}}, Head: 7, Hash: bus.RecordHash{2}, More: true},
 		"notice":          api.Notice{V: 1, Kind: api.NoticeRoom, Room: &room, Epoch: 7},
 		"cursors":         api.CursorRequest{Session: bus.SessionID{1}, Tail: []api.TailShard{{Shard: 0, From: 12, Rooms: []bus.RoomID{room}, Keep: true}}, CatchUp: []api.CatchUp{{Slot: 3, Room: room, From: 1}}},
 		"cursor_reply":    api.CursorReply{Tail: []api.TailConsumer{{Shard: 0, Stream: "S", Consumer: "c-t", Last: 20, Kept: true}}, CatchUp: []api.CatchUpConsumer{{Slot: 3, Room: room, Stream: "S", Consumer: "c-h3", Last: 19}}},

@@ -222,9 +222,10 @@ type RecordItem struct {
 // asked for, up to a bounded number of bytes. For a removed member the chain
 // ends with the record that removed it.
 type RecordList struct {
-	Records []RecordItem `json:"records"`
-	Head    bus.Epoch    `json:"head"` // the last epoch the signer may read
-	More    bool         `json:"more"` // ask again from the epoch after the last one here
+	Records []RecordItem   `json:"records"`
+	Head    bus.Epoch      `json:"head"` // the last epoch the signer may read
+	Hash    bus.RecordHash `json:"hash"` // of that epoch's record
+	More    bool           `json:"more"` // ask again from the epoch after the last one here
 }
 
 // Notice is what a node publishes on a member's notice subject. It is a hint

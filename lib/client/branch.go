@@ -34,7 +34,7 @@ func (a *advance) switchBranch(ctx context.Context) error {
 	} else if err := a.chain.Switch(branch); err != nil {
 		return err
 	}
-	a.left = left
+	a.left, a.leftAt = left, branch[0].Epoch
 	r.client.log.Warn("client", "room", r.id.String(), "resolved_fork_up_to", last.Epoch)
 	return nil
 }

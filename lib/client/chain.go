@@ -74,10 +74,14 @@ type advance struct {
 	pinned bool
 	left   *room.Chain // the branch that a resolved fork ended, nil without one
 	more   bool        // the server has shown a part of what it has
+	leftAt bus.Epoch   // of the first record that was left, here or by the pin alone; 0 without one
 }
 
 func (r *Room) advance(ctx context.Context) (more bool, err error) {
 	a := &advance{room: r, chain: r.model.chain.Clone()}
+	if r.of != nil {
+		return a.look(ctx)
+	}
 	if a.pin, a.pinned, err = r.client.pins.Get(ctx, r.id); err != nil {
 		return false, err
 	}
@@ -96,6 +100,18 @@ func (r *Room) advance(ctx context.Context) (more bool, err error) {
 	return a.more, errors.Join(err, a.settle(ctx))
 }
 
+// look brings a room that only looks at what servers show up to that.
+func (a *advance) look(ctx context.Context) (more bool, err error) {
+	if a.pin, a.pinned, err = a.room.client.pins.Get(ctx, a.room.id); err != nil {
+		return false, err
+	}
+	err = a.extend(ctx)
+	if head := a.chain.Head(); head != nil {
+		a.room.model.install(a.chain, false, a.room.client.config.Now())
+	}
+	return a.more, err
+}
+
 // behindPin reports whether the chain has not come as far as the pin.
 func (a *advance) behindPin() bool {
 	head := a.chain.Head()
@@ -112,10 +128,9 @@ func (a *advance) settle(ctx context.Context) error {
 	if before != head || !a.pinned || a.pin != room.PinOf(head) {
 		// Also without anything new: another process may have gone elsewhere.
 		if err := r.client.pins.Move(ctx, r.id, room.PinOf(head), a.allow); err != nil {
-			err = fmt.Errorf("read room %s: %w", r.id, err)
-			if code := bus.CodeOf(err); code == bus.CodeRollback || code == bus.CodeFork {
-				err = &pinError{err}
-			}
+			return a.refused(err)
+		}
+		if err := r.keepLineage(ctx, a.chain); err != nil {
 			return err
 		}
 	}
@@ -123,16 +138,50 @@ func (a *advance) settle(ctx context.Context) error {
 		return nil
 	}
 	r.model.install(a.chain, a.left != nil, r.client.config.Now())
+	if a.leftAt > 0 {
+		r.announceSwitch(a.leftAt, a.chain)
+	}
 	if before != nil {
 		r.announce(before, head)
 	}
 	return nil
 }
 
+// refused says why the pin did not move. A server that shows an older epoch of
+// another branch is not only behind.
+func (a *advance) refused(err error) error {
+	r := a.room
+	err = fmt.Errorf("read room %s: %w", r.id, err)
+	switch bus.CodeOf(err) {
+	case bus.CodeRollback:
+		if l, readErr := r.lineageFile().read(); readErr == nil {
+			if at, ok := l.leaves(a.chain); ok && a.chain.At(at.Epoch) != nil {
+				err = bus.Errorf(bus.CodeFork, "read room %s: record %d was accepted as %s, and the servers show another branch, up to epoch %d",
+					r.id, at.Epoch, at.Hash, a.chain.Head().Epoch)
+			}
+		}
+	case bus.CodeFork:
+	default:
+		return err
+	}
+	return &pinError{err}
+}
+
 // allow refuses to go on from a pin that the chain does not contain, unless it
-// is on the branch that a resolved fork has just ended.
+// is on the branch that a resolved fork has just ended, of which this process may
+// have no record.
 func (a *advance) allow(pin room.Pin) error {
 	if contains(a.chain, pin) || a.left != nil && contains(a.left, pin) {
+		return nil
+	}
+	l, err := a.room.lineageFile().read()
+	if err != nil {
+		return err
+	}
+	if l.has(pin) && l.givenUp(a.chain) {
+		if at, _ := l.leaves(a.chain); a.leftAt == 0 || at.Epoch < a.leftAt {
+			a.leftAt = at.Epoch
+		}
 		return nil
 	}
 	return bus.Errorf(bus.CodeFork, "record %d was accepted as %s, which the server's head %d does not follow", pin.Epoch, pin.Hash, a.chain.Head().Epoch)
@@ -165,8 +214,8 @@ func (a *advance) extend(ctx context.Context) error {
 		case len(page.recs) > 0:
 		case from == 0:
 			return bus.Errorf(bus.CodeNotFound, "read room %s: the server shows no record", r.id)
-		case page.last < from-1:
-			return bus.Errorf(bus.CodeRollback, "read room %s: the server's head is epoch %d, epoch %d was accepted", r.id, page.last, from-1)
+		case page.last.Epoch < from-1 || !page.last.Hash.IsZero() && page.last.Hash != a.chain.Head().Hash():
+			return a.nothingNew(ctx, page.last)
 		}
 		if err := a.accept(ctx, page); err != nil {
 			return err
@@ -180,6 +229,25 @@ func (a *advance) extend(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// nothingNew says what it means that the server shows nothing after the head, and
+// another record as its last one.
+func (a *advance) nothingNew(ctx context.Context, last room.Pin) error {
+	r, head := a.room, a.chain.Head()
+	page, err := r.fetchPage(ctx, last.Epoch)
+	if err != nil {
+		return err
+	}
+	if known := a.chain.At(last.Epoch); len(page.recs) > 0 && known != nil && page.recs[0].Hash() != known.Hash() {
+		if err := a.chain.Accept(page.recs[0]); err != nil {
+			return err
+		}
+	}
+	if last.Epoch < head.Epoch {
+		return bus.Errorf(bus.CodeRollback, "read room %s: the server's head is epoch %d, epoch %d was accepted", r.id, last.Epoch, head.Epoch)
+	}
+	return bus.Errorf(bus.CodeMalformed, "read room %s: the server names %s as record %d and shows another", r.id, last.Hash, last.Epoch)
 }
 
 // announce tells what changed between two heads.
@@ -205,8 +273,8 @@ func (r *Room) report(err error) {
 // recordPage is a part of a room's records, in order and without a hole.
 type recordPage struct {
 	recs []*room.Record
-	last bus.Epoch // that the server says there is for this member
-	more bool      // there are records after these; then recs is not empty
+	last room.Pin // that the server says there is for this member; its hash may be missing
+	more bool     // there are records after these; then recs is not empty
 }
 
 // fetchPage returns records from an epoch on. Each can be read and is of the
@@ -216,7 +284,7 @@ func (r *Room) fetchPage(ctx context.Context, from bus.Epoch) (recordPage, error
 	if err := r.client.control.call(ctx, http.MethodGet, api.RecordsFromPath(r.id, from), nil, &list); err != nil {
 		return recordPage{}, err
 	}
-	page := recordPage{last: list.Head, more: list.More}
+	page := recordPage{last: room.Pin{Epoch: list.Head, Hash: list.Hash}, more: list.More}
 	for i, item := range list.Records {
 		rec, err := room.ParseRecord(item.Record, item.Members)
 		if err != nil {

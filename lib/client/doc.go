@@ -9,8 +9,8 @@
 //
 //   - config.go, dial.go, link.go: [Config] and connecting. control.go: requests.
 //   - rooms.go, chain.go, branch.go, model.go: rooms and their verified chains of
-//     records. members.go, unsettled.go, notices.go: new records, until they
-//     count, and who hears of them.
+//     records. fork.go, lineage.go: rooms with two branches. members.go,
+//     unsettled.go, notices.go: new records, until they count, and who hears of them.
 //   - publish.go, batch.go, publisher.go, flight.go, ack.go: messages on their
 //     way out, from a queue into frames to the answers for those.
 //   - messages.go, reader.go, missing.go, seen.go: [Room.Messages], order, waiting

@@ -24,6 +24,7 @@ const (
 	EventRemoved      EventKind = "removed"      // the client is no longer a member of the room
 	EventRevoked      EventKind = "revoked"      // a member of a room that this client may change was revoked; Err names it, Detail says who says so
 	EventCard         EventKind = "card"         // a card was renewed, or is old; Err is nil or why it was not renewed
+	EventResolved     EventKind = "resolved"     // a room went over to the branch that an owner has chosen; Detail says what that costs
 	EventUpkeep       EventKind = "upkeep"       // renewing or rotating a room failed; it is tried again
 	EventLost         EventKind = "lost"         // events came faster than OnEvent took them; Detail says how many it was not told of
 )

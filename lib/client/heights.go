@@ -15,6 +15,9 @@ import (
 // that the frames of epochs whose key this member has not count as well.
 func (r *Room) heightsOf(ctx context.Context, persisted bool, senders map[bus.ID]bool) ([]frame.Height, error) {
 	if !persisted {
+		if r.of != nil {
+			r = r.of
+		}
 		return r.seen.heights(senders), nil
 	}
 	rd, err := r.newCounter(ctx, senders)

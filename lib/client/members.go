@@ -67,7 +67,6 @@ func (r *Room) invite(ctx context.Context, who string, role bus.Role, check func
 // What they have stored stays readable: Remove reads the stored room once, to
 // list their sessions and how far each had come, and later frames of theirs count
 // for nobody. Of a room that is not stored only what this client has read counts.
-// The last owner stays: [bus.CodeTransition], and nothing is signed.
 // The last owner is not removed: [bus.CodeTransition], and nothing is signed.
 func (r *Room) Remove(ctx context.Context, who ...string) error {
 	ids := make([]bus.ID, len(who))
@@ -101,6 +100,8 @@ type change struct {
 	head  *room.Record
 	roles map[bus.ID]bus.Role // whom the next record has as a member
 	done  bool                // the head is as wanted already
+	// resolves are first records of branches that the next record gives up.
+	resolves []bus.RecordHash
 }
 
 // changeTries is how often a change is made again after somebody else was first.
@@ -173,11 +174,12 @@ func (r *Room) changeOnce(ctx context.Context, s *signing, edit func(*change) er
 		return err
 	}
 	draft := room.Draft{
-		Policy:  head.Policy,
-		Name:    name,
-		Members: members,
-		Cuts:    cuts,
-		Life:    head.NotAfter.Sub(head.Created),
+		Policy:   head.Policy,
+		Name:     name,
+		Members:  members,
+		Cuts:     cuts,
+		Resolves: d.resolves,
+		Life:     head.NotAfter.Sub(head.Created),
 	}
 	signed, err := room.Next(r.client.identity(), head, key, draft, r.client.config.Now(), rand.Reader)
 	if err != nil {

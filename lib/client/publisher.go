@@ -21,6 +21,8 @@ const (
 	eagerFlights = 2
 	// maxFailed is how many failures are kept for Flush to tell of.
 	maxFailed = 64
+	// maxSentEpochs is for how many epochs acknowledged messages are counted.
+	maxSentEpochs = 64
 )
 
 // publisher sends one client's messages to one room: it gathers them into
@@ -35,8 +37,9 @@ type publisher struct {
 	space   chan struct{}       // closed, and replaced, when there is room for more
 	answers []answer            // for run to look at
 	running bool
-	closed  error    // set once nothing more is taken
-	failed  []*batch // the first since the last flush
+	closed  error             // set once nothing more is taken
+	failed  []*batch          // the first since the last flush
+	sent    map[bus.Epoch]int // messages acknowledged, of the last maxSentEpochs
 
 	wake chan struct{} // one token: something for run to do
 
@@ -148,8 +151,38 @@ func (p *publisher) settle(b *batch, receipt Receipt, err error) {
 	if err != nil && len(p.failed) < maxFailed {
 		p.failed = append(p.failed, b)
 	}
+	if err == nil {
+		p.noteSent(receipt.Epoch, b.budget.Records())
+	}
 	p.mu.Unlock()
 	close(b.done)
+}
+
+// noteSent counts acknowledged messages. The caller holds the lock.
+func (p *publisher) noteSent(e bus.Epoch, n int) {
+	if p.sent == nil {
+		p.sent = map[bus.Epoch]int{}
+	}
+	p.sent[e] += n
+	for old := range p.sent {
+		if old+maxSentEpochs <= e {
+			delete(p.sent, old)
+		}
+	}
+}
+
+// sentSince returns how many messages were acknowledged under an epoch and later
+// ones, and forgets them.
+func (p *publisher) sentSince(e bus.Epoch) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for at, sent := range p.sent {
+		if at >= e {
+			n += sent
+			delete(p.sent, at)
+		}
+	}
+	return n
 }
 
 func (p *publisher) flush(ctx context.Context) error {

@@ -211,7 +211,7 @@ func TestResolvedForkIsFollowedByEveryProcess(t *testing.T) {
 		t.Errorf("resolved: epoch %d, %v", p.atOther.Epoch(), err)
 	}
 	// The honest server of the first process has the lost branch only.
-	if err := p.atFirst.Refresh(w.ctx()); !errors.Is(err, bus.ErrRollback) {
+	if err := p.atFirst.Refresh(w.ctx()); !errors.Is(err, bus.ErrFork) {
 		t.Errorf("the first: %v", err)
 	}
 	proofs, err := filepath.Glob(filepath.Join(p.dir, "*", "*", "proofs", "fork-*"))

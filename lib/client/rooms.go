@@ -34,6 +34,10 @@ type Room struct {
 	told    sync.Map     // bus.ID of a revoked member to whether that was proven
 
 	opening int // calls of open under way; the client's lock guards it
+
+	// of is set in a Room that only looks at what the servers show of another, and
+	// follows no pin.
+	of *Room
 }
 
 // Member is a member of a room.
@@ -159,28 +163,37 @@ func (c *Client) remember(ctx context.Context, id bus.RoomID, name bus.RoomName)
 // [bus.CodeAmbiguous] and the error lists both; one of none is
 // [bus.CodeNotFound].
 func (c *Client) Room(ctx context.Context, nameOrID string) (*Room, error) {
+	id, err := c.RoomID(nameOrID)
+	if err != nil {
+		return nil, err
+	}
+	return c.open(ctx, id)
+}
+
+// RoomID returns the id of a room as [Client.Room] finds it, and asks no server.
+func (c *Client) RoomID(nameOrID string) (bus.RoomID, error) {
 	if id, err := bus.ParseRoomID(nameOrID); err == nil {
-		return c.open(ctx, id)
+		return id, nil
 	}
 	name, err := bus.ParseRoomName(nameOrID)
 	if err != nil {
-		return nil, err
+		return bus.RoomID{}, err
 	}
 	ids, err := c.RoomsNamed(name)
 	if err != nil {
-		return nil, err
+		return bus.RoomID{}, err
 	}
 	switch len(ids) {
 	case 0:
-		return nil, bus.Errorf(bus.CodeNotFound, "find room %q: no room of that name was made or accepted here", name)
+		return bus.RoomID{}, bus.Errorf(bus.CodeNotFound, "find room %q: no room of that name was made or accepted here", name)
 	case 1:
-		return c.open(ctx, ids[0])
+		return ids[0], nil
 	}
 	texts := make([]string, len(ids))
 	for i, id := range ids {
 		texts[i] = id.String()
 	}
-	return nil, bus.Errorf(bus.CodeAmbiguous, "find room %q: the name belongs to %s", name, strings.Join(texts, " and "))
+	return bus.RoomID{}, bus.Errorf(bus.CodeAmbiguous, "find room %q: the name belongs to %s", name, strings.Join(texts, " and "))
 }
 
 // RoomsNamed returns the ids of the rooms of a name that this identity made or
@@ -253,10 +266,25 @@ func (i *RoomInfo) verify(ctx context.Context, c *Client) {
 // open returns the one Room of an id, with its records read and verified. A
 // room of which none could be is not kept: servers may name any number of them.
 func (c *Client) open(ctx context.Context, id bus.RoomID) (*Room, error) {
-	if err := c.alive(); err != nil {
+	r, letGo, err := c.hold(id)
+	if err != nil {
 		return nil, err
 	}
+	defer letGo()
+	if err := r.syncTo(ctx, 0); err != nil {
+		return nil, fmt.Errorf("open room %s: %w", id, err)
+	}
+	return r, nil
+}
+
+// hold returns the one Room of an id, read or not, and what is to be called when
+// no more is expected to be read of it.
+func (c *Client) hold(id bus.RoomID) (r *Room, letGo func(), err error) {
+	if err := c.alive(); err != nil {
+		return nil, nil, err
+	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	r, ok := c.rooms[id]
 	if !ok {
 		r = &Room{client: c, id: id, model: newModel(id)}
@@ -265,18 +293,14 @@ func (c *Client) open(ctx context.Context, id bus.RoomID) (*Room, error) {
 		c.rooms[id] = r
 	}
 	r.opening++
-	c.mu.Unlock()
-	err := r.syncTo(ctx, 0)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r.opening--
-	if head, _, _ := r.model.current(); head == nil && r.opening == 0 {
-		delete(c.rooms, id)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open room %s: %w", id, err)
-	}
-	return r, nil
+	return r, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		r.opening--
+		if head, _, _ := r.model.current(); head == nil && r.opening == 0 {
+			delete(c.rooms, id)
+		}
+	}, nil
 }
 
 // loaded returns the rooms that were opened.

@@ -30,6 +30,7 @@ const (
 //	revoked.json      signed revocations seen
 //	rooms.json        rooms made or accepted, and their names
 //	unsettled/        signed records of which it is not known whether they count
+//	lineage/          how the head pins were reached
 //	cursors/          places of durable readers
 //	proofs/           what proves a fork or an equivocation
 type state struct {

@@ -74,7 +74,9 @@ func (s *signing) finishEarlier(ctx context.Context, why occasion) error {
 	if err := s.room.sync(ctx); err != nil {
 		return err
 	}
-	if s.room.model.at(rec.Epoch) != nil {
+	head, _, _ := s.room.model.current()
+	if rec.Epoch <= head.Epoch || s.room.of != nil && head.Hash() != rec.Prev {
+		// On a branch that is given up it can never count.
 		return s.forget()
 	}
 	if !kept.Refused {

@@ -237,8 +237,8 @@ type RawRecord struct {
 // Page is a part of a room's chain.
 type Page struct {
 	Records []RawRecord
-	Last    bus.Epoch // up to where the reader may read
-	More    bool      // there is more up to Last
+	Last    Head // up to where the reader may read
+	More    bool // there is more up to Last
 }
 
 // Records returns a room's chain from an epoch on, as far as somebody may read
@@ -253,7 +253,7 @@ func (d *Directory) Records(ctx context.Context, r bus.RoomID, reader bus.ID, fr
 	if err != nil {
 		return Page{}, fmt.Errorf("read records: %w", err)
 	}
-	page := Page{Last: last}
+	page := Page{Last: Head{last, c.hashes[last]}}
 	size := 0
 	for e := from; e <= last; e++ {
 		s, err := d.readStored(ctx, r, c.hashes[e])

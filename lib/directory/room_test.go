@@ -216,8 +216,8 @@ func TestRecordsArePaged(t *testing.T) {
 		} {
 			page, err := dir.Records(w.ctx, id, alice.ID(), c.from, c.bytes)
 			w.must(err)
-			if len(page.Records) != c.count || page.More != c.more || page.Last != 9 {
-				t.Errorf("from %d, %d bytes: %d records, more %t, last %d", c.from, c.bytes, len(page.Records), page.More, page.Last)
+			if len(page.Records) != c.count || page.More != c.more || page.Last.Epoch != 9 {
+				t.Errorf("from %d, %d bytes: %d records, more %t, last %d", c.from, c.bytes, len(page.Records), page.More, page.Last.Epoch)
 			}
 			for i, r := range page.Records {
 				want := chain[int(c.from)+i].Record
@@ -248,8 +248,8 @@ func TestRemovedMembersReadUpToTheirRemoval(t *testing.T) {
 		}{{alice, 5}, {bob, 4}, {carol, 3}} {
 			page, err := dir.Records(w.ctx, id, c.who.ID(), 0, 1<<20)
 			w.must(err)
-			if page.Last != c.last || len(page.Records) != int(c.last)+1 || page.More {
-				t.Errorf("reads %d records to %d, want to %d", len(page.Records), page.Last, c.last)
+			if page.Last.Epoch != c.last || len(page.Records) != int(c.last)+1 || page.More {
+				t.Errorf("reads %d records to %d, want to %d", len(page.Records), page.Last.Epoch, c.last)
 			}
 		}
 		_, err := dir.Records(w.ctx, id, eve.ID(), 0, 1<<20)

@@ -2,6 +2,7 @@ package room
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 
@@ -43,8 +44,13 @@ type Fork struct {
 }
 
 // Equivocation reports whether one key signed both branches, whose owner is then
-// to blame; two signers may have raced.
-func (f *Fork) Equivocation() bool { return f.Known.Signer == f.Other.Signer }
+// to blame; two signers may have raced. It is none where one of the two records
+// says itself that it gives up the other.
+func (f *Fork) Equivocation() bool { return equivocate(f.Known, f.Other) }
+
+func equivocate(a, b *Record) bool {
+	return a.Signer == b.Signer && !slices.Contains(a.Resolves, b.hash) && !slices.Contains(b.Resolves, a.hash)
+}
 
 // Verify checks that Known and Other are two records and that either may follow
 // Before. What it cannot check is that Before is of the room, unless it is the
@@ -122,7 +128,7 @@ func compareSiblings(before, known, other *Record) error {
 		return fmt.Errorf("follow record %d: %w", before.Epoch, err)
 	}
 	code := bus.CodeFork
-	if known.Signer == other.Signer {
+	if equivocate(known, other) {
 		code = bus.CodeEquivocation
 	}
 	return newForkError(code, known, other)

@@ -28,7 +28,7 @@ func (r *reporter) report(e client.Event) {
 	case isConnection(string(e.Kind)):
 		r.call.Detail("%s", textOf(e))
 	case r.call.Verbose(): // the logger has it
-	case e.Err != nil || e.Kind == client.EventSecurity || e.Kind == client.EventDenied || e.Kind == client.EventRemoved:
+	case e.Err != nil || e.Kind == client.EventSecurity || e.Kind == client.EventDenied || e.Kind == client.EventRemoved || e.Kind == client.EventResolved:
 		r.call.Warn("%s", textOf(e))
 	}
 }
