@@ -29,12 +29,13 @@ const (
 	MaxRoomRecord  = 16 << 10 // bytes of a record with its signature, without the member list; all its lists full make 15,592
 	MaxSealedSize  = 2 << 10  // bytes of one member's sealed key
 
-	MaxKEMKeys    = 256      // HPKE keys of one identity; at one every 45 days they last 31 years
-	MaxSecretFile = 32 << 10 // bytes of an identity or root file; MaxKEMKeys make 15,200, wrapped 20,900
-	MaxCardSize   = 2 << 10
-	MaxHandleLen  = 64
-	MaxRoomName   = 200
-	MaxDetailLen  = 1 << 10
+	MaxKEMKeys     = 256      // HPKE keys of one identity; at one every 45 days they last 31 years
+	MaxSecretFile  = 32 << 10 // bytes of an identity or root file; MaxKEMKeys make 15,200, wrapped 20,900
+	MaxEntriesFile = 4 << 20  // bytes of a file of directory entries; one takes some 400
+	MaxCardSize    = 2 << 10
+	MaxHandleLen   = 64
+	MaxRoomName    = 200
+	MaxDetailLen   = 1 << 10
 
 	MaxBody = 2 << 20 // bytes of a control-plane request
 	// MaxBlobBody is how many bytes a node takes as one blob unless it is told
@@ -64,6 +65,7 @@ const (
 
 	MaxCardLife       = 90 * 24 * time.Hour
 	MaxRecordLife     = 90 * 24 * time.Hour
+	EntryWarning      = 30 * 24 * time.Hour // before a directory entry ends, its renewal is asked for
 	DefaultRecordLife = 30 * 24 * time.Hour
 	DefaultRotate     = 7 * 24 * time.Hour
 	MaxGrace          = 30 * time.Second

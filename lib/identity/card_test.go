@@ -5,8 +5,12 @@ import (
 	"crypto/ed25519"
 	"crypto/mlkem"
 	"encoding/binary"
+	"os"
+	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -272,4 +276,46 @@ func TestEntriesThatAreRefused(t *testing.T) {
 	}
 	wantCode(t, "in time", parsed.CheckTime(epoch.Add(bus.ClockSkew)), "")
 	wantCode(t, "too late", parsed.CheckTime(epoch.Add(bus.ClockSkew+time.Second)), bus.CodeExpired)
+}
+
+func TestEntriesTravelInAFile(t *testing.T) {
+	root, other := testRoot(t), person(t, "alice")
+	var entries []identity.SignedEntry
+	for i, handle := range []bus.Handle{"alice", "bob"} {
+		e := identity.Entry{BusID: root.BusID(), Handle: handle, ID: other.ID(), Seq: uint64(i), NotAfter: epoch}
+		raw, err := root.SignEntry(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, identity.SignedEntry{Entry: e, Raw: raw})
+	}
+	path := filepath.Join(t.TempDir(), "entries")
+	if err := identity.CreateEntries(path, entries); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "again", identity.CreateEntries(path, nil), bus.CodeFileExists)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := identity.ParseEntries(text); err != nil || !reflect.DeepEqual(got, entries) {
+		t.Errorf("read back %+v, %v", got, err)
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	for name, tc := range map[string]struct {
+		text string
+		want bus.Code
+	}{
+		"nothing":       {"", bus.CodeMalformed},
+		"another kind":  {string(root.Marshal()), bus.CodeMalformed},
+		"no line end":   {strings.TrimSuffix(string(text), "\n"), bus.CodeMalformed},
+		"an empty line": {string(text) + "\n", bus.CodeMalformed},
+		"no base64url":  {lines[0] + "a=\n", bus.CodeMalformed},
+		"Windows lines": {lines[0] + strings.TrimSuffix(lines[2], "\n") + "\r\n", bus.CodeMalformed},
+		"huge":          {string(text) + "#" + strings.Repeat("x", bus.MaxEntriesFile) + "\n", bus.CodeMalformed},
+		"damaged":       {lines[0] + strings.Repeat("A", 20) + lines[2][20:], bus.CodeMalformed},
+	} {
+		_, err := identity.ParseEntries([]byte(tc.text))
+		wantCode(t, name, err, tc.want)
+	}
 }

@@ -12,7 +12,7 @@
 //   - file.go: identity and root files, with or without a passphrase.
 //   - card.go, pins.go: [Card], and [CardPins], which notices an older card or a
 //     second one of the same number.
-//   - root.go: [Root] and the directory entries it signs.
+//   - root.go, entries.go: [Root] and the directory entries it signs.
 //   - revocation.go: [Revocation], by which a key or the root ends an account.
 //
 // # Formats

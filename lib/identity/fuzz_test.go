@@ -49,6 +49,26 @@ func FuzzParseEntry(f *testing.F) {
 	})
 }
 
+func FuzzParseEntries(f *testing.F) {
+	raw := goldentest.Read(f, goldenFile).Find(f, "directory entry").Raw(f)
+	root := testRoot(f)
+	e, err := identity.ParseEntry(raw, root.BusID())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(identity.MarshalEntries([]identity.SignedEntry{{Entry: e, Raw: raw}, {Entry: e, Raw: raw}}))
+	f.Add([]byte("unibus-entries-1\n#\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		entries, err := identity.ParseEntries(text)
+		if err != nil {
+			return
+		}
+		if got, want := withoutComments(string(identity.MarshalEntries(entries))), withoutComments(string(text)); got != want {
+			t.Fatalf("%q is written as %q", want, got)
+		}
+	})
+}
+
 func FuzzParseRevocation(f *testing.F) {
 	golden := goldentest.Read(f, goldenFile)
 	for _, name := range []string{"revocation by the key itself", "revocation by the root"} {

@@ -54,8 +54,8 @@ func newRevocation(b bus.BusID, sign, signer bus.SignPub, sig func(body []byte) 
 // ParseRevocation reads a revocation and its signature, keeping a copy of the
 // bytes. It checks everything but whom and which bus it is to be for
 // ([Revocation.Check]). Its errors have [bus.CodeMalformed], [bus.CodeWeakKey],
-// [bus.CodeNotAuthority] where neither the key itself nor the root of the bus
-// named signed it, or [bus.CodeBadSignature].
+// or [bus.CodeBadSignature], also where somebody signed who is neither the key
+// itself nor the root of the bus named.
 func ParseRevocation(raw []byte) (Revocation, error) {
 	var (
 		r             Revocation
@@ -80,7 +80,7 @@ func ParseRevocation(raw []byte) (Revocation, error) {
 	}
 	bySelf := r.Signer == r.SignPub && r.BusID.IsZero()
 	if !bySelf && sha256.Sum256(r.Signer[:]) != r.BusID {
-		return Revocation{}, bus.Errorf(bus.CodeNotAuthority, "parse revocation: %s is neither the key itself nor the root of bus %s", r.Signer, r.BusID)
+		return Revocation{}, bus.Errorf(bus.CodeBadSignature, "parse revocation: %s is neither the key itself nor the root of bus %s", r.Signer, r.BusID)
 	}
 	if !wire.Verify(r.Signer[:], wire.LabelRevoke, raw[:len(raw)-signatureSize], sig[:]) {
 		return Revocation{}, bus.Errorf(bus.CodeBadSignature, "parse revocation: not signed by the key it names")

@@ -56,7 +56,7 @@ func TestRevocationsThatAreRefused(t *testing.T) {
 				t.Fatalf("bit %d does not count", i)
 			}
 		}
-		for _, c := range []bus.Code{bus.CodeMalformed, bus.CodeNotAuthority, bus.CodeWeakKey, bus.CodeBadSignature} {
+		for _, c := range []bus.Code{bus.CodeMalformed, bus.CodeWeakKey, bus.CodeBadSignature} {
 			if !seen[c] {
 				t.Errorf("no flipped bit was %q", c)
 			}
@@ -73,12 +73,12 @@ func TestRevocationsThatAreRefused(t *testing.T) {
 		raw  []byte
 		want bus.Code
 	}{
-		"by a stranger":                {sign(bus.BusID{}, mallory.SignPub()), bus.CodeNotAuthority},
-		"by a stranger on a bus":       {sign(root.BusID(), mallory.SignPub()), bus.CodeNotAuthority},
+		"by a stranger":                {sign(bus.BusID{}, mallory.SignPub()), bus.CodeBadSignature},
+		"by a stranger on a bus":       {sign(root.BusID(), mallory.SignPub()), bus.CodeBadSignature},
 		"by a stranger for the key":    {sign(bus.BusID{}, pub), bus.CodeBadSignature},
 		"by a stranger for the root":   {sign(root.BusID(), bus.SignPub(root.Pub())), bus.CodeBadSignature},
-		"by the key, bound to one bus": {sign(root.BusID(), pub), bus.CodeNotAuthority},
-		"by the root, bound to no bus": {sign(bus.BusID{}, bus.SignPub(root.Pub())), bus.CodeNotAuthority},
+		"by the key, bound to one bus": {sign(root.BusID(), pub), bus.CodeBadSignature},
+		"by the root, bound to no bus": {sign(bus.BusID{}, bus.SignPub(root.Pub())), bus.CodeBadSignature},
 		"empty":                        {nil, bus.CodeMalformed},
 		"a byte too long":              {append(bytes.Clone(alice.Revocation().Bytes()), 0), bus.CodeMalformed},
 		"a byte too short":             {alice.Revocation().Bytes()[:161], bus.CodeMalformed},

@@ -90,6 +90,18 @@ func (r *Root) SignEntry(e Entry) ([]byte, error) {
 // b is named after, and the signature. Its errors have [bus.CodeMalformed],
 // [bus.CodeWrongBus], [bus.CodeWeakKey] or [bus.CodeBadSignature].
 func ParseEntry(raw []byte, b bus.BusID) (Entry, error) {
+	e, err := parseEntry(raw)
+	if err == nil && e.BusID != b {
+		err = bus.Errorf(bus.CodeWrongBus, "parse directory entry: it is of bus %s, not %s", e.BusID, b)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+// parseEntry is ParseEntry for whatever bus the entry names.
+func parseEntry(raw []byte) (Entry, error) {
 	var (
 		e             Entry
 		version, kind uint8
@@ -115,11 +127,8 @@ func ParseEntry(raw []byte, b bus.BusID) (Entry, error) {
 	if e.Handle, err = bus.ParseHandle(string(handle)); err != nil {
 		return Entry{}, fmt.Errorf("parse directory entry: %w", err)
 	}
-	if e.BusID != b {
-		return Entry{}, bus.Errorf(bus.CodeWrongBus, "parse directory entry: it is of bus %s, not %s", e.BusID, b)
-	}
 	if sha256.Sum256(root[:]) != e.BusID {
-		return Entry{}, bus.Errorf(bus.CodeWrongBus, "parse directory entry: signed by another root than that of bus %s", b)
+		return Entry{}, bus.Errorf(bus.CodeWrongBus, "parse directory entry: signed by another root than that of bus %s", e.BusID)
 	}
 	if err := wire.CheckPublicKey(root[:]); err != nil {
 		return Entry{}, fmt.Errorf("parse directory entry: root key: %w", err)

@@ -51,6 +51,8 @@ func Command() *cli.Command {
 				Action:    cli.Action(makeRoot),
 			},
 			cardCommand(),
+			entryCommand(),
+			revocationCommand(),
 			showCommand(),
 			passwdCommand(),
 		},
@@ -136,7 +138,7 @@ func makeRoot(c *cli.Call) error {
 
 // public is what may be known about a key or card; empty fields do not apply.
 type public struct {
-	Kind         string            `json:"kind"` // "identity", "root" or "card"
+	Kind         string            `json:"kind"` // "identity", "root", "card" or "revocation"
 	File         string            `json:"file,omitempty"`
 	Locked       bool              `json:"locked,omitempty"` // with a passphrase
 	SignPub      *bus.SignPub      `json:"sign_pub,omitempty"`

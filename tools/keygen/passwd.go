@@ -42,7 +42,7 @@ func passwd(c *cli.Call) error {
 		return err
 	}
 	if k.identity == nil && k.root == nil {
-		return cli.Usagef("%s is a card, and cards are public", cfg.Identity)
+		return cli.Usagef("%s is a %s, and has no passphrase", cfg.Identity, k.card.Kind)
 	}
 	passphrase := ""
 	if !remove {

@@ -18,9 +18,9 @@ const flagField = "field"
 func showCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "show",
-		Usage:     "show the public half of an identity, root or card",
+		Usage:     "show the public half of an identity, root, card or revocation",
 		ArgsUsage: "[FILE]",
-		Description: "FILE is an identity, a bus root or a card; - is a card on standard input. Without\n" +
+		Description: "FILE is an identity, a bus root, a card or a revocation; - is a card on standard input. Without\n" +
 			"FILE it is the identity of the context. Where --bus-id or the context name a bus,\n" +
 			"the keys that an identity shows there are listed too.",
 		UsageText: "unibus keygen show\nunibus keygen show alice.id --field sign_pub\nunibus keygen show - <alice.card",
@@ -112,7 +112,7 @@ func readCard(raw []byte) (public, error) {
 }
 
 // key is an opened file: exactly one of identity and root is set, unless it
-// was a card.
+// was a card or a revocation.
 type key struct {
 	identity   *identity.Identity
 	root       *identity.Root
@@ -143,6 +143,14 @@ func open(c *cli.Call, file string) (key, error) {
 		}
 		said, err := readCard(raw)
 		return key{card: said}, err
+	}
+	if kind == kindRevocation {
+		raw, err := readSmall(file)
+		if err != nil {
+			return key{}, err
+		}
+		r, err := identity.ParseRevocationText(raw)
+		return key{card: publicOfRevocation(r)}, err
 	}
 	opened := opener{call: c, file: file}
 	again := func() (string, error) { return opened.used, nil }

@@ -18,6 +18,7 @@ const (
 	kindSecret kind = iota // an identity, or locked
 	kindRoot
 	kindCard
+	kindRevocation
 )
 
 // sniff looks at the beginning of a file. Only package identity decides
@@ -30,6 +31,8 @@ func sniff(file string) (kind, error) {
 	switch {
 	case bytes.HasPrefix(raw, []byte("unibus-root-")):
 		return kindRoot, nil
+	case bytes.HasPrefix(raw, []byte("unibus-revocation-")):
+		return kindRevocation, nil
 	case bytes.HasPrefix(raw, []byte("unibus-identity-")), bytes.HasPrefix(raw, []byte("-----BEGIN AGE ")), bytes.HasPrefix(raw, []byte("age-encryption.org/")):
 		return kindSecret, nil
 	}

@@ -139,7 +139,7 @@ type Revocation struct {
 	Fields                 []Field
 }
 
-// ParseRevocation reads and verifies a revocation. Codes: malformed, weak_key, not_authority, bad_signature.
+// ParseRevocation reads and verifies a revocation. Codes: malformed, weak_key, bad_signature.
 func ParseRevocation(b []byte) (*Revocation, error) {
 	r := newReader(b)
 	r.head(5)
@@ -149,7 +149,7 @@ func ParseRevocation(b []byte) (*Revocation, error) {
 		return nil, err
 	}
 	if own := v.BusID == (Hash32{}) && v.Signer == v.SignPub; !own && ID(v.Signer) != v.BusID {
-		return nil, refuse("not_authority", "signer", "is neither the key itself nor the root of the bus")
+		return nil, refuse("bad_signature", "signer", "is neither the key itself nor the root of the bus")
 	}
 	v.Fields = r.fields
 	return v, Verify(v.Signer, "revoke", v.Signed, v.Sig)
