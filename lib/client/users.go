@@ -47,6 +47,14 @@ func (c *Client) RevokeUser(ctx context.Context, key bus.SignPub) (User, error) 
 	return u, err
 }
 
+// PutEntry stores the directory entry of a handle, signed by the root of the bus
+// ([identity.Root.SignEntry]), for admins of the bus. The same again changes
+// nothing; [bus.CodeRollback] is for one that is older than what is stored,
+// [bus.CodeConflict] for one that names somebody else than who has the handle.
+func (c *Client) PutEntry(ctx context.Context, handle bus.Handle, entry []byte) error {
+	return c.control.call(ctx, http.MethodPut, api.HandlePath(handle), api.Entry{Entry: entry}, nil)
+}
+
 // maxUsers is how many accounts a server may list.
 const maxUsers = 1 << 18
 

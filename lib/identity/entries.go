@@ -56,7 +56,7 @@ func ParseEntries(text []byte) ([]SignedEntry, error) {
 		if err != nil || strings.Contains(line, "\r") {
 			return nil, bus.Errorf(bus.CodeMalformed, "parse directory entries: number %d is no line of base64url", len(entries)+1)
 		}
-		e, err := parseEntry(raw)
+		e, err := ParseSignedEntry(raw)
 		if err != nil {
 			return nil, fmt.Errorf("number %d: %w", len(entries)+1, err)
 		}

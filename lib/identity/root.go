@@ -90,7 +90,7 @@ func (r *Root) SignEntry(e Entry) ([]byte, error) {
 // b is named after, and the signature. Its errors have [bus.CodeMalformed],
 // [bus.CodeWrongBus], [bus.CodeWeakKey] or [bus.CodeBadSignature].
 func ParseEntry(raw []byte, b bus.BusID) (Entry, error) {
-	e, err := parseEntry(raw)
+	e, err := ParseSignedEntry(raw)
 	if err == nil && e.BusID != b {
 		err = bus.Errorf(bus.CodeWrongBus, "parse directory entry: it is of bus %s, not %s", e.BusID, b)
 	}
@@ -100,8 +100,9 @@ func ParseEntry(raw []byte, b bus.BusID) (Entry, error) {
 	return e, nil
 }
 
-// parseEntry is ParseEntry for whatever bus the entry names.
-func parseEntry(raw []byte) (Entry, error) {
+// ParseSignedEntry is [ParseEntry] for whatever bus the entry names: that it is
+// the right one is for the caller to see.
+func ParseSignedEntry(raw []byte) (Entry, error) {
 	var (
 		e             Entry
 		version, kind uint8

@@ -36,7 +36,7 @@ var worlds sync.Map
 //
 //	bus
 //
-// Afterwards admin.id is selected by the context "local", $SOCKET, $URL, $SERVER
+// Afterwards bus.root is its root, admin.id is selected by the context "local", $SOCKET, $URL, $SERVER
 // and $BUS_ID are set, and the log of the node is in node.log when the script ends.
 func cmdBus(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
@@ -47,6 +47,7 @@ func cmdBus(ts *testscript.TestScript, neg bool, args []string) {
 	admin, err := identity.Generate(rand.Reader)
 	ts.Check(err)
 	ts.Check(admin.Create(ts.MkAbs("admin.id"), ""))
+	ts.Check(root.Create(ts.MkAbs("bus.root"), ""))
 	log := &syncBuffer{}
 	w := &world{log: log, cfg: node.Config{
 		BusID:          root.BusID(),

@@ -11,6 +11,7 @@ import (
 	"github.com/enmanuel/unibus/lib/cli/clitest"
 	contextcmd "github.com/enmanuel/unibus/tools/context"
 	initcmd "github.com/enmanuel/unibus/tools/init"
+	"github.com/enmanuel/unibus/tools/keygen"
 	"github.com/enmanuel/unibus/tools/pub"
 	"github.com/enmanuel/unibus/tools/room"
 	"github.com/enmanuel/unibus/tools/sub"
@@ -22,6 +23,7 @@ func commands() []*cli.Command {
 	return []*cli.Command{
 		contextcmd.Command(),
 		initcmd.Command(),
+		keygen.Command(),
 		usermgr.Command(),
 		room.Command(),
 		pub.Command(),

@@ -2,15 +2,12 @@ package usermgr
 
 import (
 	"bufio"
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -65,6 +62,14 @@ func firstLine(r io.Reader) (string, error) {
 
 func revoke(c *cli.Call) error {
 	who := c.Arg(0)
+	switch signed := c.Path(flagSigned); {
+	case who == "" && signed == "":
+		return cli.Usagef("missing WHO, or --%s FILE", flagSigned)
+	case who != "" && signed != "":
+		return cli.Usagef("WHO and --%s exclude each other: the file says who", flagSigned)
+	case signed != "":
+		return revokeSigned(c, signed)
+	}
 	return with(c, func(ctx context.Context, d door) error {
 		users, err := d.Users(ctx)
 		if err != nil {
@@ -89,9 +94,13 @@ func revoke(c *cli.Call) error {
 		if err := report(ctx, c, d, "revoked", u); err != nil {
 			return err
 		}
-		c.Note("rooms keep %s as a member until an admin of the room removes it: unibus room remove ROOM %s", u.Handle, u.Handle)
+		tellRooms(c, string(u.Handle))
 		return nil
 	})
+}
+
+func tellRooms(c *cli.Call, who string) {
+	c.Note("rooms keep %s as a member until an admin of the room removes it: unibus room remove ROOM %s", who, who)
 }
 
 // checkLastAdmin refuses to end the only account that may change others, unless
@@ -124,49 +133,21 @@ func find(users []api.User, who string) (api.User, error) {
 
 // report tells what was done and how far it reached.
 func report(ctx context.Context, c *cli.Call, d door, did string, u api.User) error {
-	out := changed{User: u}
-	reached, err := d.Reach(ctx)
-	if err != nil {
-		c.Warn("it was %s; how far that reached is not known: %s", did, err)
-	} else {
-		out.Reached = &reached
-	}
+	out := changed{User: u, Reached: reached(ctx, c, d, did)}
 	if c.WantsJSON() {
 		return c.JSON(out)
 	}
 	c.Printf("%s %s (%s) %s\n", did, u.Handle, u.Role, u.SignPub)
-	if out.Reached != nil {
-		c.Note("%s", reached)
-	}
+	out.Reached.note(c)
 	return nil
 }
 
-func list(c *cli.Call) error {
-	return with(c, func(ctx context.Context, d door) error {
-		users, err := d.Users(ctx)
-		if err != nil {
-			return fmt.Errorf("list accounts: %w", err)
-		}
-		slices.SortFunc(users, func(a, b api.User) int {
-			return cmp.Or(cmp.Compare(a.Handle, b.Handle), bytes.Compare(a.SignPub[:], b.SignPub[:]))
-		})
-		if c.WantsJSON() {
-			return c.JSON(struct {
-				Users []api.User `json:"users"`
-			}{append([]api.User{}, users...)})
-		}
-		rows := make([][]string, len(users))
-		for i, u := range users {
-			rows[i] = []string{string(u.Handle), string(u.Role), string(u.Status), u.SignPub.String(), u.ID.Fingerprint(), stamp(&u.CreatedAt)}
-		}
-		c.Table([]string{"handle", "role", "status", "sign_pub", "fingerprint", "created"}, rows)
+// reached asks how far what was done got, nil where nobody can tell.
+func reached(ctx context.Context, c *cli.Call, d door, did string) *reach {
+	r, err := d.Reach(ctx)
+	if err != nil {
+		c.Warn("it was %s; how far that reached is not known: %s", did, err)
 		return nil
-	})
-}
-
-func stamp(t *time.Time) string {
-	if t == nil {
-		return "-"
 	}
-	return t.UTC().Format(time.RFC3339)
+	return &r
 }

@@ -8,12 +8,14 @@ import (
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/connect"
+	"github.com/enmanuel/unibus/lib/identity"
 )
 
 const (
 	flagSocket = "socket"
 	flagStore  = "store"
 	flagRole   = "role"
+	flagSigned = "signed"
 )
 
 const exitStatus = `
@@ -37,7 +39,7 @@ account, cuts its connections and lets no new ones in.
 func Command() *cli.Command {
 	return &cli.Command{
 		Name:        "usermgr",
-		Usage:       "add, list and revoke the accounts of a bus",
+		Usage:       "add, list, vouch for and revoke the accounts of a bus",
 		Description: description,
 		UsageText: `unibus usermgr list
 unibus usermgr --socket /var/lib/unibus/control.sock add alice SIGN_PUB --role admin
@@ -65,24 +67,47 @@ ssh laptop cat alice.pub | unibus usermgr add alice - --role admin`,
 				Action: cli.Action(add),
 			},
 			{
-				Name:        "list",
-				Aliases:     []string{"ls"},
-				Usage:       "list all accounts",
-				Description: "Lists all accounts, revoked ones too, sorted by handle.\n" + exitStatus,
-				Action:      cli.Action(list),
+				Name:    "list",
+				Aliases: []string{"ls"},
+				Usage:   "list all accounts",
+				Description: `Lists all accounts, revoked ones too, sorted by handle. ENTRY is until when the
+bus root vouches for the handle, PROOF who signed that the account is revoked:
+without them both are the word of the server. Warns of entries that end within
+30 days.
+` + exitStatus,
+				Action: cli.Action(list),
+			},
+			{
+				Name:      "entry",
+				Usage:     "hand in what the bus root signed about handles",
+				ArgsUsage: "FILE...",
+				Description: `Stores directory entries, which keygen entry has signed with the bus root, from
+files, or - for standard input. From then on those handles resolve with the
+authority of the root. An entry that is stored already changes nothing; one that
+is older than what is stored is refused.
+` + exitStatus,
+				UsageText: "unibus usermgr entry entries\nunibus usermgr --socket /var/lib/unibus/control.sock entry entries",
+				Action:    cli.Action(putEntries),
 			},
 			{
 				Name:      "revoke",
 				Usage:     "end an account",
-				ArgsUsage: "WHO",
+				ArgsUsage: "[WHO]",
 				Description: `Ends the account WHO, a handle or a key of 64 hexadecimal characters. It cannot
 be undone: somebody who is to come back is added with a new identity. The last
 admin of a bus is revoked with --yes only: after that only the local socket can
 add one.
 
+With --signed it hands in a revocation that keygen revocation has signed, and
+needs no administrator and no identity: it proves itself, to members too.
+
 Rooms keep a revoked member until an admin of the room removes it:
 unibus room remove ROOM WHO
 ` + exitStatus,
+				UsageText: "unibus usermgr revoke alice\nunibus usermgr revoke --signed alice.revocation --url https://n1.example:8443",
+				Flags: []cli.Flag{
+					&cli.PathFlag{Name: flagSigned, Usage: "hand in the signed revocation in `FILE`"},
+				},
 				Action: cli.Action(revoke),
 			},
 		},
@@ -97,13 +122,20 @@ type door interface {
 	Users(ctx context.Context) ([]api.User, error)
 	// Revoke ends an account. [bus.CodeNotFound] if there is none.
 	Revoke(ctx context.Context, key bus.SignPub) (api.User, error)
+	// PutEntry stores the signed entry of a handle.
+	PutEntry(ctx context.Context, h bus.Handle, raw []byte) error
+	// PutRevocation hands in a signed revocation.
+	PutRevocation(ctx context.Context, r identity.Revocation) error
 	// Reach tells how far the writes before it got.
 	Reach(ctx context.Context) (reach, error)
 	Close() error
 }
 
 // open opens the door that the flags choose.
-func open(c *cli.Call) (door, error) {
+func open(c *cli.Call) (door, error) { return openBy(c, openRemote) }
+
+// openBy is open, with the way in that is left where no flag chooses another.
+func openBy(c *cli.Call, remote func(*cli.Call) (door, error)) (door, error) {
 	socket, store := c.Path(flagSocket), c.String(flagStore)
 	switch {
 	case store != "" && c.Source(flagSocket) == "flag":
@@ -115,11 +147,16 @@ func open(c *cli.Call) (door, error) {
 	case socket != "" && c.Source("url") != "flag":
 		return openSocket(c, socket)
 	}
-	return openRemote(c)
+	return remote(c)
 }
 
 // with runs f with the door that the flags choose.
-func with(c *cli.Call, f func(ctx context.Context, d door) error) (err error) {
+func with(c *cli.Call, f func(ctx context.Context, d door) error) error {
+	return through(c, open, f)
+}
+
+// through runs f with a door.
+func through(c *cli.Call, open func(*cli.Call) (door, error), f func(ctx context.Context, d door) error) (err error) {
 	d, err := open(c)
 	if err != nil {
 		return err

@@ -1,5 +1,6 @@
 // Package usermgr is the command usermgr: it adds, lists and revokes the
-// accounts of a bus.
+// accounts of a bus, and hands in what was signed about them offline
+// (signed.go): directory entries and revocations.
 //
 // Start with [Command]. There are three ways in: the local socket of a running
 // node (socket.go), the control plane over HTTPS as an administrator (remote.go),

@@ -9,6 +9,7 @@ import (
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/identity"
 )
 
 // httpDoor asks one node over HTTP: through its local socket or, signed, through
@@ -31,6 +32,14 @@ func (h *httpDoor) Add(ctx context.Context, u api.AddUser) (added api.User, err 
 
 func (h *httpDoor) Revoke(ctx context.Context, key bus.SignPub) (revoked api.User, err error) {
 	return revoked, h.call(ctx, http.MethodPost, api.RevokePath(key), nil, &revoked)
+}
+
+func (h *httpDoor) PutEntry(ctx context.Context, handle bus.Handle, raw []byte) error {
+	return h.call(ctx, http.MethodPut, api.HandlePath(handle), api.Entry{Entry: raw}, nil)
+}
+
+func (h *httpDoor) PutRevocation(ctx context.Context, r identity.Revocation) error {
+	return h.call(ctx, http.MethodPut, api.RevocationPath(r.ID()), api.Revocation{Revocation: r.Bytes()}, nil)
 }
 
 func (h *httpDoor) Users(ctx context.Context) ([]api.User, error) {

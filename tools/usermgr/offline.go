@@ -8,6 +8,7 @@ import (
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/directory"
+	"github.com/enmanuel/unibus/lib/identity"
 	"github.com/enmanuel/unibus/lib/store/sqlite"
 )
 
@@ -32,9 +33,38 @@ func openStore(c *cli.Call, url string) (door, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Accounts are kept the same way on every bus, so which one this is does
-	// not matter here.
-	return &storeDoor{store: s, dir: directory.New(s, bus.BusID{}, c.Env.Now)}, nil
+	// Accounts are kept the same way on every bus, so which one this is matters
+	// only for what the root has signed.
+	cfg, err := c.Config()
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return &storeDoor{store: s, dir: directory.New(s, cfg.BusID, c.Env.Now)}, nil
+}
+
+// needBus refuses what a root has signed where nobody said whose store it is.
+func (s *storeDoor) needBus() error {
+	if s.dir.BusID().IsZero() {
+		return cli.WithHint(cli.Usagef("which bus is the store of?"), "--bus-id ID, or --context NAME")
+	}
+	return nil
+}
+
+func (s *storeDoor) PutEntry(ctx context.Context, h bus.Handle, raw []byte) error {
+	if err := s.needBus(); err != nil {
+		return err
+	}
+	return s.dir.PutEntry(ctx, h, raw)
+}
+
+func (s *storeDoor) PutRevocation(ctx context.Context, r identity.Revocation) error {
+	if !r.BySelf() {
+		if err := s.needBus(); err != nil {
+			return err
+		}
+	}
+	_, err := s.dir.PutRevocation(ctx, r)
+	return err
 }
 
 func (s *storeDoor) Close() error { return s.store.Close() }
@@ -46,11 +76,19 @@ func (s *storeDoor) Add(ctx context.Context, u api.AddUser) (api.User, error) {
 
 func (s *storeDoor) Users(ctx context.Context) ([]api.User, error) {
 	users, err := s.dir.Users(ctx)
+	if err != nil {
+		return nil, err
+	}
+	proofs, err := s.dir.Proofs(ctx)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]api.User, len(users))
 	for i, u := range users {
 		all[i] = userOf(u)
+		all[i].Entry, all[i].Revocation = proofs.Entries[u.Handle], proofs.Revocations[u.SignPub]
 	}
-	return all, err
+	return all, nil
 }
 
 func (s *storeDoor) Revoke(ctx context.Context, key bus.SignPub) (api.User, error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/cli"
 )
 
 // reach is how far a write got.
@@ -30,6 +31,13 @@ func (r reach) String() string {
 		return "stored on this node"
 	}
 	return fmt.Sprintf("stored: leader=%s followers_current=%d/%d", r.Leader, r.FollowersCurrent, r.Replicas-1)
+}
+
+// note tells people, where it is known.
+func (r *reach) note(c *cli.Call) {
+	if r != nil {
+		c.Note("%s", *r)
+	}
 }
 
 // measure asks a node how its store is doing. base is its control plane.

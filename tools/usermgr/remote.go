@@ -13,6 +13,7 @@ import (
 	"github.com/enmanuel/unibus/lib/cli/connect"
 	"github.com/enmanuel/unibus/lib/client"
 	"github.com/enmanuel/unibus/lib/httpsig"
+	"github.com/enmanuel/unibus/lib/identity"
 )
 
 // openRemote returns the door through the control plane, signed by the identity
@@ -23,15 +24,9 @@ func openRemote(c *cli.Call) (door, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := connect.Authorities(cfg)
+	plain, err := unsigned(cfg)
 	if err != nil {
 		return nil, err
-	}
-	plain := &http.Client{
-		Timeout:   cfg.Timeout,
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}},
-		// A signature is for one address; whoever redirects is not a node.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if len(cfg.Servers) == 0 {
 		return openSigned(c, cfg, plain)
@@ -41,6 +36,40 @@ func openRemote(c *cli.Call) (door, error) {
 		return nil, err
 	}
 	return &remoteDoor{client: cl, urls: cfg.URLs, http: plain}, nil
+}
+
+// unsigned returns what reaches nodes without signing anything.
+func unsigned(cfg cli.Config) (*http.Client, error) {
+	roots, err := connect.Authorities(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{
+		Timeout:   cfg.Timeout,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}},
+		// A signature is for one address; whoever redirects is not a node.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+// openUnsigned is open for what proves itself: where it goes through the control
+// plane, no identity is asked for.
+func openUnsigned(c *cli.Call) (door, error) {
+	return openBy(c, func(c *cli.Call) (door, error) {
+		cfg, err := c.Config(cli.NeedURLs)
+		if err != nil {
+			return nil, err
+		}
+		plain, err := unsigned(cfg)
+		if err != nil {
+			return nil, err
+		}
+		base, _, err := firstAlive(c.Context, plain, cfg.URLs)
+		if err != nil {
+			return nil, err
+		}
+		return &httpDoor{base: base, name: base, http: plain}, nil
+	})
 }
 
 // openSigned returns the door through the first node that answers.
@@ -93,6 +122,19 @@ func (r *remoteDoor) Users(ctx context.Context) ([]api.User, error) { return r.c
 
 func (r *remoteDoor) Revoke(ctx context.Context, key bus.SignPub) (api.User, error) {
 	return r.client.RevokeUser(ctx, key)
+}
+
+func (r *remoteDoor) PutEntry(ctx context.Context, h bus.Handle, raw []byte) error {
+	return r.client.PutEntry(ctx, h, raw)
+}
+
+// PutRevocation goes unsigned, like every other, to the first node that answers.
+func (r *remoteDoor) PutRevocation(ctx context.Context, v identity.Revocation) error {
+	base, _, err := firstAlive(ctx, r.http, r.urls)
+	if err != nil {
+		return err
+	}
+	return (&httpDoor{base: base, name: base, http: r.http}).PutRevocation(ctx, v)
 }
 
 // Reach asks the first node that answers.
