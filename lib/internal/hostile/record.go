@@ -206,3 +206,8 @@ func (r *Record) body(name, history []byte, members bus.MembersHash, signer bus.
 	b.AddBytes(signer[:])
 	return b.BytesOrPanic()
 }
+
+// RoomOf returns the id of the room that a first record begins.
+func RoomOf(first *Signed) bus.RoomID {
+	return bus.RoomID(wire.Hash(wire.LabelRecordHash, first.Record))
+}

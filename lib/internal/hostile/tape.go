@@ -145,3 +145,12 @@ func Forms(value []byte) map[string][][]byte {
 	}
 	return forms
 }
+
+// NewTape returns a tape that holds these texts, each in a stream by itself.
+func NewTape(texts ...string) *Tape {
+	t := &Tape{}
+	for _, text := range texts {
+		t.write(t.stream("given"), []byte(text))
+	}
+	return t
+}
