@@ -1,12 +1,18 @@
 package hostile_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/hex"
+	"fmt"
+	"net/http"
 	"time"
 
+	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/client"
+	"github.com/enmanuel/unibus/lib/httpsig"
 	"github.com/enmanuel/unibus/lib/internal/hostile"
 )
 
@@ -44,4 +50,36 @@ func (s *stage) plainRoom(a *actor) *client.Room {
 	r, err := a.CreateRoom(s.ctx(), bus.RoomName(s.name), client.RoomOptions{Policy: &policy})
 	s.must(err)
 	return r
+}
+
+// upload hands a node the next record of a room, signed by the client's identity
+// but not made by its library.
+func (a *actor) upload(id bus.RoomID, signed *hostile.Signed) error {
+	rec := a.stage.parse(signed)
+	u := api.RecordUpload{Record: signed.Record, Members: signed.Members, Sealed: []api.SealedKey{}}
+	for _, m := range rec.Members() {
+		u.Sealed = append(u.Sealed, api.SealedKey{ID: m.ID, Blob: signed.Sealed[m.ID]})
+	}
+	body, err := api.Encode(u)
+	if err != nil {
+		return err
+	}
+	x, err := a.request(http.MethodPost, api.RecordsPath(id), body)
+	if err == nil && x.Status != http.StatusCreated {
+		err = fmt.Errorf("upload record: %d %s", x.Status, x.Answer)
+	}
+	return err
+}
+
+// request has the node answer a request that the client's transport key signs.
+func (a *actor) request(method, path string, body []byte) (*hostile.Exchange, error) {
+	req, err := http.NewRequestWithContext(a.stage.ctx(), method, a.control.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", api.MediaJSON)
+	if err := httpsig.Sign(req, body, a.id.Transport(a.stage.root.BusID()), time.Now(), rand.Reader); err != nil {
+		return nil, err
+	}
+	return a.control.Send(req.Context(), req, body)
 }

@@ -238,7 +238,7 @@ var chainLies = []lie{
 		},
 		tell: func(s *stage) error {
 			d := s.duo(true)
-			s.must(d.his.Refresh(s.ctx()))
+			d.bob.shows(d.hers.ID(), d.log()) // until the lie
 			s.must(d.hers.Rotate(s.ctx()))
 			s.must(d.hers.Rotate(s.ctx()))
 			recs := d.log()

@@ -65,6 +65,9 @@ func writeOutcomes(t *testing.T, said map[string]string) {
 	t.Helper()
 	raw, err := json.MarshalIndent(said, "", "\t")
 	if err == nil {
+		err = os.MkdirAll(filepath.Dir(outcomes), 0o755)
+	}
+	if err == nil {
 		err = durable.WriteFile(outcomes, append(raw, '\n'), 0o644)
 	}
 	if err != nil {
@@ -112,7 +115,7 @@ func runWithout(t *testing.T, row lie) string {
 	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", file, "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-ldflags=-s -w", "-overlay", file, "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("it does not compile: %v\n%s", err, out)
 	}
 	name := strings.ReplaceAll(row.name, " ", "_")

@@ -1,0 +1,349 @@
+package hostile_test
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/client"
+	"github.com/enmanuel/unibus/lib/internal/hostile"
+	"github.com/enmanuel/unibus/lib/room"
+)
+
+const keyGo = "lib/room/key.go"
+
+// recordOf has bob's server show him a next record that signer made, and which
+// no honest server would take.
+func recordOf(s *stage, change func(d *duo, r *hostile.Record), signer func(d *duo) *actor) error {
+	d := s.duo(true)
+	r := d.next()
+	change(d, r)
+	d.bob.shows(d.hers.ID(), d.log(), r.Sign(signer(d).id))
+	return d.his.Refresh(s.ctx())
+}
+
+func byAlice(d *duo) *actor { return d.alice }
+
+// recordOfAdmin is recordOf where carol, an admin, makes the record.
+func recordOfAdmin(s *stage, change func(d *duo, carol *actor, r *hostile.Record)) error {
+	d := s.duo(true)
+	carol := s.actor("carol")
+	s.must(d.hers.Invite(s.ctx(), carol.ID().String(), bus.RoleAdmin))
+	s.must(d.his.Refresh(s.ctx()))
+	r := d.next()
+	r.Members = append(r.Members, hostile.Line{Card: carol.card(), Role: bus.RoleAdmin})
+	r.Sort()
+	change(d, carol, r)
+	d.bob.shows(d.hers.ID(), d.log(), r.Sign(carol.id))
+	return d.his.Refresh(s.ctx())
+}
+
+// give changes the role of a member in a record.
+func give(r *hostile.Record, who *actor, role bus.Role) {
+	for i := range r.Members {
+		if r.Members[i].Card.ID() == who.ID() {
+			r.Members[i].Role = role
+		}
+	}
+	r.Sort()
+}
+
+var recordLies = []lie{
+	{
+		name: "forged record", who: server, told: "a record that its signer did not sign", want: bus.CodeBadSignature,
+		check:   "room.ParseRecord: the signature",
+		removed: []change{{recordGo, "if !wire.Verify(r.Signer[:], wire.LabelRecord, body, sig) {", "if !wire.Verify(r.Signer[:], wire.LabelRecord, body, sig) && false {"}},
+		tell: func(s *stage) error {
+			d := s.duo(true)
+			signed := d.next().Sign(d.alice.id)
+			signed.Record[len(signed.Record)-1] ^= 1
+			d.bob.shows(d.hers.ID(), d.log(), signed)
+			return d.his.Refresh(s.ctx())
+		},
+	},
+	{
+		name: "ghost in the list of members", who: server, told: "a list of members with one more reader", want: bus.CodeMembersMismatch,
+		check:   "room.ParseRecord: the hash of the list",
+		removed: []change{{recordGo, "if wire.Hash(wire.LabelMembers, r.members) != r.MembersHash {", "if false {"}},
+		tell: func(s *stage) error {
+			d := s.duo(true)
+			signed := d.next().Sign(d.alice.id)
+			ghost := slices.Clone(signed.Members[4:][:97])
+			for i := range 32 {
+				ghost[i] = 0xff // after everybody else
+			}
+			ghost[64] = byte(bus.RoleReader)
+			signed.Members = append(signed.Members, ghost...)
+			size := len(signed.Members) - 4
+			signed.Members[2], signed.Members[3] = byte(size>>8), byte(size)
+			d.bob.shows(d.hers.ID(), d.log(), signed)
+			return d.his.Refresh(s.ctx())
+		},
+	},
+	{
+		name: "record by a writer", who: member, told: "a record that a member without authority has signed", want: bus.CodeNotAuthority,
+		check:   "room.Record.Follows: authority in the head",
+		removed: []change{{rulesGo, "if !role.IsAuthority() {", "if false {"}},
+		tell: func(s *stage) error {
+			return recordOf(s, func(*duo, *hostile.Record) {}, func(d *duo) *actor { return d.bob })
+		},
+	},
+	{
+		name: "record by a stranger who makes itself owner", who: server, told: "a record that gives its own signer authority", want: bus.CodeNotAuthority,
+		check: "room.Record.Follows: authority in the head; again in what an admin may change",
+		removed: []change{
+			{rulesGo, "if !role.IsAuthority() {", "if false {"},
+			{rulesGo, "if role == bus.RoleOwner {", "if true {"},
+		},
+		tell: func(s *stage) error {
+			mallory := s.actor("mallory")
+			return recordOf(s, func(_ *duo, r *hostile.Record) {
+				r.Members = append(r.Members, hostile.Line{Card: mallory.card(), Role: bus.RoleOwner})
+				r.Sort()
+			}, func(*duo) *actor { return mallory })
+		},
+	},
+	{
+		name: "admin makes an admin", who: member, told: "a record by an admin with one more admin", want: bus.CodeTransition,
+		check: "room.permittedToAdmin: who has authority",
+		removed: []change{
+			{rulesGo, "if len(r.Authorities) != len(head.Authorities) {", "if false {"},
+			{rulesGo, "for i, a := range r.Authorities {", "for i, a := range r.Authorities[:0] {"},
+		},
+		tell: func(s *stage) error {
+			return recordOfAdmin(s, func(d *duo, _ *actor, r *hostile.Record) { give(r, d.bob, bus.RoleAdmin) })
+		},
+	},
+	{
+		name: "admin makes itself owner", who: member, told: "a record by an admin who is owner in it", want: bus.CodeTransition,
+		check:   "room.permittedToAdmin: each authority as before",
+		removed: []change{{rulesGo, "if a != head.Authorities[i] {", "if false {"}},
+		tell: func(s *stage) error {
+			return recordOfAdmin(s, func(_ *duo, carol *actor, r *hostile.Record) { give(r, carol, bus.RoleOwner) })
+		},
+	},
+	{
+		name: "admin changes the policy", who: member, told: "a record by an admin without storage", want: bus.CodeTransition,
+		check:   "room.permittedToAdmin: the policy",
+		removed: []change{{rulesGo, "if r.Policy != head.Policy {", "if false {"}},
+		tell: func(s *stage) error {
+			return recordOfAdmin(s, func(_ *duo, _ *actor, r *hostile.Record) { r.Policy.Flags &^= bus.FlagPersist })
+		},
+	},
+	{
+		name: "admin renames the room", who: member, told: "a record by an admin with another name, which no server can see", want: bus.CodeTransition,
+		check:   "room.Chain.AcceptWithKey: the name",
+		removed: []change{{chainGo, "if name != old {", "if false {"}},
+		tell: func(s *stage) error {
+			return recordOfAdmin(s, func(_ *duo, _ *actor, r *hostile.Record) { r.Name = bus.RoomName(s.secret("other name")) })
+		},
+	},
+	{
+		name: "encryption turned off", who: member, told: "a record by the owner, of a room without encryption", want: bus.CodeTransition,
+		check:   "room.Record.Follows: encryption is fixed",
+		removed: []change{{rulesGo, "if r.Policy.Suite != head.Policy.Suite || r.Policy.Encrypted() != head.Policy.Encrypted() {", "if false {"}},
+		tell: func(s *stage) error {
+			return recordOf(s, func(_ *duo, r *hostile.Record) {
+				r.Policy.Suite, r.Policy.Flags = bus.SuitePlain, bus.FlagPersist
+				r.Name = "public" // it stands in the record
+			}, byAlice)
+		},
+	},
+	{
+		name: "room without an owner", who: member, told: "a record whose only authority is an admin", want: bus.CodeTransition,
+		check:   "room.Record.Follows: an owner stays",
+		removed: []change{{rulesGo, "if !r.hasOwner() {", "if false {"}},
+		tell: func(s *stage) error {
+			return recordOf(s, func(d *duo, r *hostile.Record) { give(r, d.alice, bus.RoleAdmin) }, byAlice)
+		},
+	},
+	{
+		name: "cut of a member in good standing", who: member, told: "a record that unsays what a writer said", want: bus.CodeTransition,
+		check:   "room.Record.Follows: cuts",
+		removed: []change{{rulesGo, "if !head.Role(c.ID).CanWrite() || r.Role(c.ID).CanWrite() {", "if false {"}},
+		tell: func(s *stage) error {
+			return recordOf(s, func(d *duo, r *hostile.Record) {
+				r.Cuts = []room.Cut{{ID: d.bob.ID(), Session: d.bob.Session(), LastSeq: 0}}
+			}, byAlice)
+		},
+	},
+	{
+		name: "authority who is no member", who: member, told: "a record with an authority that the list of members hides", want: bus.CodeMembersMismatch,
+		check: "room.ParseRecord: authorities and members agree, in number and one by one",
+		removed: []change{
+			{recordGo, "if authorities != len(r.Authorities) {", "if false {"},
+			{recordGo, "!ok || m.Role != a.Role {", "(!ok || m.Role != a.Role) && false {"},
+		},
+		tell: func(s *stage) error {
+			mallory := s.actor("mallory")
+			return recordOf(s, func(_ *duo, r *hostile.Record) {
+				members := slices.Clone(r.Members)
+				r.Members = append(r.Members, hostile.Line{Card: mallory.card(), Role: bus.RoleOwner})
+				r.Sort()
+				r.Members = members
+			}, byAlice)
+		},
+	},
+	{
+		name: "members out of order", who: member, told: "a list in which members can be found twice, or not at all", want: bus.CodeMalformed,
+		check:   "room.ParseRecord: members ascend",
+		removed: []change{{recordGo, "case i > 0 && bytes.Compare(last[:], m.ID[:]) >= 0:", "case false:"}},
+		tell: func(s *stage) error {
+			return recordOf(s, func(_ *duo, r *hostile.Record) { slices.Reverse(r.Members) }, byAlice)
+		},
+	},
+	{
+		name: "authorities out of order", who: member, told: "authorities of whom two records cannot be compared", want: bus.CodeMalformed,
+		check:   "room.ParseRecord: authorities ascend",
+		removed: []change{{recordGo, "if n := len(r.Authorities); n > 0 && bytes.Compare(r.Authorities[n-1].SignPub[:], a.SignPub[:]) >= 0 {", "if false {"}},
+		tell: func(s *stage) error {
+			return recordOf(s, func(d *duo, r *hostile.Record) {
+				give(r, d.bob, bus.RoleAdmin)
+				slices.Reverse(r.Authorities)
+			}, byAlice)
+		},
+	},
+	{
+		name: "cuts out of order", who: member, told: "cuts of which one session has two", want: bus.CodeMalformed,
+		check:   "room.ParseRecord: cuts ascend",
+		removed: []change{{recordGo, "if n := len(r.Cuts); n > 0 && compareCuts(r.Cuts[n-1], c) >= 0 {", "if false {"}},
+		tell: func(s *stage) error {
+			return recordOf(s, func(d *duo, r *hostile.Record) {
+				give(r, d.bob, bus.RoleReader)
+				cut := room.Cut{ID: d.bob.ID(), Session: bus.SessionID{1}, LastSeq: 0}
+				r.Cuts = []room.Cut{cut, cut}
+			}, byAlice)
+		},
+	},
+	{
+		name: "record for ever", who: member, told: "a record that is valid for 91 days", want: bus.CodeMalformed,
+		check:   "room.ParseRecord: its life",
+		removed: []change{{recordGo, "life <= 0 || life > bus.MaxRecordLife {", "life <= 0 {"}},
+		tell: func(s *stage) error {
+			return recordOf(s, func(_ *duo, r *hostile.Record) { r.NotAfter = r.Created.Add(bus.MaxRecordLife + 24*time.Hour) }, byAlice)
+		},
+	},
+}
+
+// rotated has alice make a new record, as bob's server then lies about its key.
+func rotated(s *stage, lie func(d *duo, x *hostile.Exchange)) error {
+	d := s.duo(true)
+	d.bob.answers(http.MethodGet, api.KeyPath(d.hers.ID(), d.hers.Epoch()+1), func(x *hostile.Exchange) { lie(d, x) })
+	s.must(d.hers.Rotate(s.ctx()))
+	return s.stopped(d.his.Refresh(s.ctx()), d.his)
+}
+
+// sealedBy has alice make a record in which bob's copy of the key is of her
+// choice, and which every server takes.
+func sealedBy(s *stage, seal func(d *duo, r *hostile.Record, m hostile.Line) []byte) error {
+	d := s.duo(true)
+	r := d.next()
+	r.Seal = func(r *hostile.Record, m hostile.Line) []byte {
+		if m.Card.ID() == d.bob.ID() {
+			return seal(d, r, m)
+		}
+		return r.SealTo(m.Card, m, r.Key[:])
+	}
+	d.bob.tell()
+	s.must(d.alice.upload(d.hers.ID(), r.Sign(d.alice.id)))
+	return s.stopped(d.his.Refresh(s.ctx()), d.his)
+}
+
+// stopsSending are the edits after which a client goes on sending under a record
+// whose successor it could not open.
+var stopsSending = change{modelGo, "case forked || elsewhere || unopened:", "case forked || elsewhere || unopened && false:"}
+
+var keyLies = []lie{
+	{
+		name: "key of the server", who: server, told: "a sealed key that the server made for the member", want: bus.CodeSealedMismatch,
+		check: "room.Record.OpenKey: the hash of the sealed key; again by the commitment and the name under it",
+		removed: []change{
+			{keyGo, "case HashSealed(sealed) != m.SealedHash:", "case false:"},
+			{keyGo, "if subtle.ConstantTimeCompare(commitment[:], r.Commitment[:]) != 1 {", "if false {"},
+			{chainGo, "if _, err := r.OpenName(k); err != nil {", "if _, err := r.OpenName(k); err != nil && false {"},
+		},
+		tell: func(s *stage) error {
+			return rotated(s, func(d *duo, x *hostile.Exchange) {
+				recs, err := d.hers.Log(s.Context())
+				if err != nil {
+					s.Error(err)
+					return
+				}
+				rec := recs[len(recs)-1]
+				r := &hostile.Record{Room: rec.Room, Epoch: rec.Epoch, Prev: rec.Prev, Salt: rec.Salt, Commitment: rec.Commitment}
+				edit(s, x, func(k *api.SealedKey) {
+					k.Blob = r.SealTo(d.bob.card(), hostile.Line{Card: d.bob.card()}, make([]byte, 32))
+				})
+			})
+		},
+	},
+	{
+		name: "key withheld", who: server, told: "that the member has no key of the next record", want: bus.CodeNotFound,
+		check:   "client.judge: a successor that does not open is doubt",
+		removed: []change{stopsSending},
+		tell: func(s *stage) error {
+			return rotated(s, func(_ *duo, x *hostile.Exchange) { x.Fail(bus.CodeNotFound) })
+		},
+	},
+	{
+		name: "key for somebody else", who: member, told: "a sealed key that another card opens", want: bus.CodeDecrypt,
+		check:   "HPKE itself; client.judge: a successor that does not open is doubt",
+		removed: []change{stopsSending},
+		tell: func(s *stage) error {
+			return sealedBy(s, func(_ *duo, r *hostile.Record, m hostile.Line) []byte {
+				return r.SealTo(newCard(s, newIdentity(s.T), s.root.BusID(), lifeOfCard), m, r.Key[:])
+			})
+		},
+	},
+	{
+		name: "another key for one member", who: member, told: "a sealed key that is not the one the others have", want: bus.CodeKeyMismatch,
+		check: "room.Record.OpenKey: the commitment; again by the name under it",
+		removed: []change{
+			{keyGo, "if subtle.ConstantTimeCompare(commitment[:], r.Commitment[:]) != 1 {", "if false {"},
+			{chainGo, "if _, err := r.OpenName(k); err != nil {", "if _, err := r.OpenName(k); err != nil && false {"},
+		},
+		tell: func(s *stage) error {
+			return sealedBy(s, func(_ *duo, r *hostile.Record, m hostile.Line) []byte {
+				return r.SealTo(m.Card, m, make([]byte, 32))
+			})
+		},
+	},
+	{
+		name: "key of the epoch before", who: member, told: "a sealed key that who was removed still has", want: bus.CodeKeyMismatch,
+		check: "room.Record.OpenKey: the commitment; again by the name under it",
+		removed: []change{
+			{keyGo, "if subtle.ConstantTimeCompare(commitment[:], r.Commitment[:]) != 1 {", "if false {"},
+			{chainGo, "if _, err := r.OpenName(k); err != nil {", "if _, err := r.OpenName(k); err != nil && false {"},
+		},
+		tell: func(s *stage) error {
+			return sealedBy(s, func(_ *duo, r *hostile.Record, m hostile.Line) []byte {
+				return r.SealTo(m.Card, m, r.Earlier[:])
+			})
+		},
+	},
+	{
+		name: "history that does not fit", who: member, told: "another key of the epoch before, to a newcomer", want: bus.CodeKeyMismatch,
+		check:   "room.Record.OpenHistory: the commitment of the record before",
+		removed: []change{{keyGo, "if err := prev.CheckKey(earlier); err != nil {", "if err := prev.CheckKey(earlier); err != nil && false {"}},
+		tell: func(s *stage) error {
+			alice, bob := s.actor("alice"), s.actor("bob")
+			r, _ := s.room(alice, true)
+			s.publish(r, s.secret("message of before"))
+			d := &duo{stage: s, alice: alice, bob: bob, hers: r}
+			next := d.next()
+			next.Earlier = room.Key{1}
+			s.must(alice.upload(r.ID(), next.Sign(alice.id)))
+			theirs, err := bob.AcceptRoom(s.ctx(), r.ID())
+			s.must(err)
+			bob.tell()
+			var errs []error
+			for _, err := range theirs.Messages(s.ctx(), client.Stored) {
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	},
+}
