@@ -100,11 +100,12 @@ func (s *stage) released() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	for _, in := range s.inboxs {
+	for i, in := range s.inboxs {
 		in.mu.Lock()
 		seen := map[string]bool{}
 		for _, body := range in.bodies {
-			if seen[body] || slices.Contains(s.lies, body) {
+			from, late := s.late[body]
+			if seen[body] || slices.Contains(s.lies, body) || late && i >= from {
 				n++
 			}
 			seen[body] = true
@@ -145,4 +146,12 @@ func (d *duo) frame(sender *actor, session byte, seq bus.Seq, body string) *host
 	d.Helper()
 	rec, key := d.head()
 	return hostile.NewFrame(rec, key, sender.id.ID(), bus.SessionID{1, session}, seq, time.Now(), []byte(body))
+}
+
+// becomesLie has a message that was rightly read so far be a lie to whoever
+// reads it from now on.
+func (s *stage) becomesLie(body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.late[body] = len(s.inboxs)
 }

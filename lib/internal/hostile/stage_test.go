@@ -96,13 +96,14 @@ type stage struct {
 	secrets []hostile.Secret
 
 	mu     sync.Mutex
-	lies   []string // what no handler may be given
+	lies   []string       // what no handler may be given
+	late   map[string]int // what no later inbox than so many may be given
 	inboxs []*inbox
 	told   bool
 }
 
 func newStage(t *testing.T, th *theatre) *stage {
-	s := &stage{T: t, theatre: th}
+	s := &stage{T: t, theatre: th, late: map[string]int{}}
 	s.name = s.secret("room name")
 	return s
 }
