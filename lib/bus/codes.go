@@ -64,6 +64,8 @@ const (
 	CodeNoContext       Code = "no_context"
 	CodeBlobMismatch    Code = "blob_mismatch"
 	CodeAuditBroken     Code = "audit_broken"
+	CodeNoReply         Code = "no_reply"
+	CodeRequestFailed   Code = "request_failed"
 )
 
 // Sentinels for errors.Is; each matches every [Error] with its code.
@@ -120,6 +122,8 @@ var (
 	ErrNoContext       = &Error{Code: CodeNoContext}
 	ErrBlobMismatch    = &Error{Code: CodeBlobMismatch}
 	ErrAuditBroken     = &Error{Code: CodeAuditBroken}
+	ErrNoReply         = &Error{Code: CodeNoReply}
+	ErrRequestFailed   = &Error{Code: CodeRequestFailed}
 )
 
 var codeTitles = map[Code]string{
@@ -175,6 +179,8 @@ var codeTitles = map[Code]string{
 	CodeNoContext:       "no context names the bus to use",
 	CodeBlobMismatch:    "the bytes of the blob are not those that were sent",
 	CodeAuditBroken:     "the audit log is not as it was written",
+	CodeNoReply:         "was sent, and nobody replied in time",
+	CodeRequestFailed:   "the member that was asked could not do it",
 }
 
 // Title says in a few words what the code means, or repeats a code it does not know.

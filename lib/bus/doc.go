@@ -9,6 +9,7 @@
 //   - role.go: [Role], [UserRole], [Policy], [Suite] and [RoomFlags].
 //   - name.go: [Handle] and [RoomName], with their grammars.
 //   - limits.go: every bound of the protocol, in one place.
+//   - header.go: the keys of message headers that have a meaning.
 //   - subject.go: the NATS subjects, streams and consumers a bus uses.
 //   - errors.go and codes.go: [Error] and the stable [Code] of each failure.
 //

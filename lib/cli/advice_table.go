@@ -140,6 +140,17 @@ var reachAdvice = map[bus.Code]Advice{
 		Why:  "The connection or the room was closed while the command was at work.",
 		Do:   "Try again. If the node was restarted this passes by itself.",
 	},
+	bus.CodeNoReply: {
+		Exit: ExitUnavailable,
+		Hint: "see that a program answers in the room, or allow more time with --timeout",
+		Why:  "The request reached the room, and no reply came in time: nobody answers there now, it takes longer, or replies of others than the one named do not count.",
+		Do:   "See that whoever answers runs, and is a member with the right to write; or allow more time with --timeout.",
+	},
+	bus.CodeRequestFailed: {
+		Exit: ExitFailed,
+		Why:  "A member took the request and answered that it failed there. The message has its reason.",
+		Do:   "Look at the reason, and at the log of the worker that answered.",
+	},
 	bus.CodeUnknownOutcome: {
 		Exit: ExitPartial,
 		Hint: "read the room before sending it again",

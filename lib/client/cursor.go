@@ -1,7 +1,6 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -19,40 +18,78 @@ const (
 	cursorLockWait = 200 * time.Millisecond
 	// maxMissing bounds the seqs that a cursor waits for after their gap.
 	maxMissing = bus.WindowSize
+	// maxBehind bounds the frames with acknowledged messages that a cursor keeps
+	// in mind because an earlier one of their session is not done.
+	maxBehind = 4096
+	// compactAbove is how many rows of what is over are put up with, beside as many
+	// as there are of what is not.
+	compactAbove = 1024
 	// maxHeights bounds the sessions that a cursor remembers, as a window does.
 	maxHeights = bus.WindowSessions + bus.WindowHeights
 )
 
 // Cursor is a place in a persisted room that survives restarts: a file in the
-// client's state. Reading with it ([Room.Messages]) begins after the last
-// message acknowledged with [Cursor.Ack]. What was acknowledged does not come
-// again, and what was not comes again in the next iteration; together with
-// handling a message before acknowledging it that is at least once.
+// client's state. Reading with it ([Room.Messages]) begins with the first
+// message that was not acknowledged; together with handling a message before
+// acknowledging it that is at least once.
 //
-// It may be used from several goroutines at once, by one iteration at a time.
+//   - [Cursor.Ack] acknowledges one message, in any order and from any goroutine:
+//     an earlier one that is still being handled stays unacknowledged.
+//   - [Cursor.AckThrough] acknowledges a message and all that came before it.
+//   - [Cursor.Retry] has a message handed out again by the same iteration.
+//
+// What is neither comes again in the next iteration, in this process or another.
+// What was acknowledged does not, as long as the cursor's file is what it was.
+// [Room.Work] does all of this for programs that handle messages with several
+// goroutines.
+//
+// Where one message stays unacknowledged while those behind it are acknowledged
+// one by one, the iteration pauses after 4,096 frames of them until it is dealt
+// with.
+//
+// A Cursor may be used from several goroutines at once, by one iteration at a
+// time. Closing its client closes it.
 type Cursor struct {
 	room   *Room
 	path   string
 	unlock func()
+	write  func(cursorState) error // to the file
+
+	writing sync.Mutex // held while the file is written; before mu
 
 	mu      sync.Mutex
 	saved   cursorState
+	changes uint64 // acknowledgements taken so far
+	written uint64 // of them, those in the file
 	reading bool
 	closed  bool
+	wake    func() // tells the iteration that there is something to do
 
-	// The rest is of the current iteration.
-	open     map[uint64]bool // places taken from the stream and not done with
-	next     uint64          // place after the last taken
-	unacked  []delivered     // in the order of delivery
-	count    uint64          // messages delivered
-	heights  map[sessionKey]cursorHeight
-	missing  []frameKey // given up and not acknowledged since
-	old      []frameKey // of missing, those that an earlier iteration gave up
-	replayed uint64     // places up to here were read before
+	iteration
 }
 
-// cursorHeight is the highest seq acknowledged of a session, and when: the
-// number of the message that was.
+// iteration is what a cursor knows of the current iteration, or of the last.
+type iteration struct {
+	run      uint64 // counts iterations
+	next     uint64 // place after the last taken
+	replayed uint64 // places up to here were read before
+	places   places // taken from the stream and not done with
+	count    uint64 // messages delivered
+
+	frames map[uint64]*delivered       // not settled, by place
+	order  []*delivered                // the same as they were delivered; settled ones go when they are first
+	rows   map[sessionKey][]*delivered // those that were not late, by session
+	behind int                         // frames with messages acknowledged that are not settled
+	again  []retry
+
+	heights map[sessionKey]cursorHeight
+	missing []frameKey // given up and not acknowledged since
+	old     []frameKey // of missing, those that an earlier iteration gave up
+	kept    acknowledged
+}
+
+// cursorHeight is the highest seq of a session up to which all is acknowledged,
+// and when: the number of the message that was.
 type cursorHeight struct {
 	seq bus.Seq
 	at  uint64
@@ -68,15 +105,6 @@ func keyOf(h *frame.Header) frameKey {
 	return frameKey{sessionKey{h.Sender, h.Session}, h.Seq}
 }
 
-// delivered is a frame whose messages were handed out, the last of them being
-// message number last.
-type delivered struct {
-	frameKey
-	place uint64
-	last  uint64
-	late  bool
-}
-
 // cursorState is the file.
 type cursorState struct {
 	V       int            `json:"v"`
@@ -87,13 +115,9 @@ type cursorState struct {
 	Heights []frame.Height `json:"heights,omitempty"`
 	// Missing are seqs below their session's height that have not come.
 	Missing []frame.Height `json:"missing,omitempty"`
-	// Part is a frame of which some messages are acknowledged.
-	Part *cursorPart `json:"part,omitempty"`
-}
-
-type cursorPart struct {
-	Place uint64 `json:"place"`
-	Next  int    `json:"next"` // index of the first message to hand out
+	// Done and Parts are acknowledged, and lie behind something that is not.
+	Done  []seqRange   `json:"done,omitempty"`
+	Parts []cursorPart `json:"parts,omitempty"`
 }
 
 func (*Cursor) isFrom() {}
@@ -119,7 +143,7 @@ func (r *Room) OpenCursor(ctx context.Context, name string, begin Origin) (*Curs
 	if err != nil {
 		return nil, bus.Errorf(bus.CodeConflict, "open cursor %s: somebody else uses it: %w", name, err)
 	}
-	cur.unlock = unlock
+	cur.unlock, cur.write = unlock, cur.file().write
 	if cur.saved, err = cur.file().read(); err != nil {
 		unlock()
 		return nil, err
@@ -134,6 +158,10 @@ func (r *Room) OpenCursor(ctx context.Context, name string, begin Origin) (*Curs
 		unlock()
 		return nil, bus.Errorf(bus.CodeMalformed, "open cursor %s: %s is of room %s", name, cur.path, cur.saved.Room)
 	}
+	if err := r.client.keepCursor(cur); err != nil {
+		unlock()
+		return nil, err
+	}
 	return cur, nil
 }
 
@@ -141,11 +169,14 @@ func (cur *Cursor) file() stateFile[cursorState] { return stateFile[cursorState]
 
 // Close lets go of the cursor. Messages not acknowledged come again.
 func (cur *Cursor) Close() error {
+	cur.writing.Lock()
+	defer cur.writing.Unlock()
 	cur.mu.Lock()
 	defer cur.mu.Unlock()
 	if !cur.closed {
 		cur.closed = true
 		cur.unlock()
+		cur.room.client.dropCursor(cur)
 	}
 	return nil
 }
@@ -161,9 +192,14 @@ func (cur *Cursor) begin() (after uint64, heights []frame.Height, now bool, err 
 		return 0, nil, false, bus.Errorf(bus.CodeConflict, "read by cursor: another iteration uses it")
 	}
 	cur.reading = true
-	cur.open, cur.unacked, cur.count = map[uint64]bool{}, nil, 0
-	cur.heights, cur.missing = map[sessionKey]cursorHeight{}, nil
-	cur.next, cur.replayed = cur.saved.Next, cur.saved.Seen
+	cur.wake = func() {}
+	cur.iteration = iteration{
+		run:  cur.run + 1,
+		next: cur.saved.Next, replayed: cur.saved.Seen, places: places{open: map[uint64]bool{}},
+		frames: map[uint64]*delivered{}, rows: map[sessionKey][]*delivered{},
+		heights: map[sessionKey]cursorHeight{},
+		kept:    keptOf(&cur.saved),
+	}
 	for _, h := range cur.saved.Heights {
 		cur.heights[sessionKey{h.Sender, h.Session}] = cursorHeight{seq: h.Seq}
 	}
@@ -192,19 +228,27 @@ func (cur *Cursor) placed(after uint64) {
 	cur.next = after + 1
 }
 
-// end ends an iteration.
+// attend has wake called when there is something for the iteration to do.
+func (cur *Cursor) attend(wake func()) {
+	cur.mu.Lock()
+	defer cur.mu.Unlock()
+	cur.wake = wake
+}
+
+// end ends an iteration. What it handed out may still be acknowledged until the
+// next one begins.
 func (cur *Cursor) end() {
 	cur.mu.Lock()
 	defer cur.mu.Unlock()
 	cur.reading = false
-	cur.unacked = nil
+	cur.again = nil
 }
 
 // take notes that a frame was taken from the stream.
 func (cur *Cursor) take(place uint64) {
 	cur.mu.Lock()
 	defer cur.mu.Unlock()
-	cur.open[place] = true
+	cur.places.take(place)
 	cur.next = max(cur.next, place+1)
 }
 
@@ -212,7 +256,7 @@ func (cur *Cursor) take(place uint64) {
 func (cur *Cursor) skip(place uint64) {
 	cur.mu.Lock()
 	defer cur.mu.Unlock()
-	delete(cur.open, place)
+	cur.places.close(place)
 }
 
 // expects reports whether a failure only says that a frame was read before, in
@@ -255,106 +299,35 @@ func (cur *Cursor) miss(gap *frame.Gap) {
 	}
 }
 
-// deliver numbers the messages of a frame and leaves out those that were
-// acknowledged before.
-func (cur *Cursor) deliver(msgs []Message) []Message {
-	cur.mu.Lock()
-	defer cur.mu.Unlock()
-	first := &msgs[0]
-	d := delivered{
-		frameKey: frameKey{sessionKey{first.Sender, first.Session}, first.Seq},
-		place:    first.StreamSeq,
-		late:     first.Late,
-	}
-	if part := cur.saved.Part; part != nil && part.Place == d.place && part.Next < len(msgs) {
-		msgs = msgs[part.Next:]
-	}
-	for i := range msgs {
-		cur.count++
-		msgs[i].delivery = cur.count
-	}
-	d.last = cur.count
-	cur.unacked = append(cur.unacked, d)
-	return msgs
+// places are places of the stream, of which some are closed again.
+type places struct {
+	open  map[uint64]bool
+	taken []uint64 // ascending, all that are open and perhaps others
 }
 
-// Ack acknowledges m and every message that the iteration handed out before
-// it, durably, before it returns. A message of another cursor or of an earlier
-// iteration is [bus.CodeUsage].
-func (cur *Cursor) Ack(m *Message) error {
-	cur.mu.Lock()
-	defer cur.mu.Unlock()
-	switch {
-	case cur.closed:
-		return bus.Errorf(bus.CodeClosed, "acknowledge message: the cursor was closed")
-	case !cur.reading || m.Room != cur.room.id || m.delivery == 0 || m.delivery > cur.count:
-		return bus.Errorf(bus.CodeUsage, "acknowledge message: it is not of the cursor's iteration")
+func (p *places) take(place uint64) {
+	if len(p.taken) == 0 || place > p.taken[len(p.taken)-1] {
+		p.taken = append(p.taken, place)
+	} else if i, ok := slices.BinarySearch(p.taken, place); !ok {
+		p.taken = slices.Insert(p.taken, i, place)
 	}
-	n := 0
-	for ; n < len(cur.unacked) && cur.unacked[n].last <= m.delivery; n++ {
-		cur.done(cur.unacked[n])
-	}
-	if n == 0 && (len(cur.unacked) == 0 || cur.unacked[0].place != m.StreamSeq) {
-		return nil // acknowledged already
-	}
-	cur.unacked = slices.Delete(cur.unacked, 0, n)
-	next := cur.next
-	for place := range cur.open {
-		next = min(next, place)
-	}
-	state := cursorState{
-		V: 1, Room: cur.room.id, Next: next, Seen: max(cur.saved.Seen, cur.next-1), Since: cur.saved.Since,
-		Heights: heightList(cur.heights), Missing: seqList(cur.missing),
-	}
-	if !m.Last {
-		state.Part = &cursorPart{Place: m.StreamSeq, Next: m.Index + 1}
-	}
-	if err := cur.file().write(state); err != nil {
-		return err
-	}
-	cur.saved = state
-	return nil
+	p.open[place] = true
 }
 
-// done takes in that a frame is acknowledged as a whole.
-func (cur *Cursor) done(d delivered) {
-	delete(cur.open, d.place)
-	if d.late {
-		cur.missing = slices.DeleteFunc(cur.missing, func(k frameKey) bool { return k == d.frameKey })
-		return
+func (p *places) close(place uint64) {
+	delete(p.open, place)
+	for len(p.taken) > 0 && !p.open[p.taken[0]] {
+		p.taken = p.taken[1:]
 	}
-	cur.heights[d.sessionKey] = cursorHeight{d.seq, d.last}
-	if len(cur.heights) > maxHeights {
-		var oldest sessionKey
-		at := d.last
-		for k, h := range cur.heights {
-			if h.at < at {
-				oldest, at = k, h.at
-			}
-		}
-		delete(cur.heights, oldest)
+	if len(p.taken) > 2*len(p.open)+compactAbove {
+		p.taken = slices.DeleteFunc(slices.Clone(p.taken), func(at uint64) bool { return !p.open[at] })
 	}
 }
 
-func heightList(heights map[sessionKey]cursorHeight) []frame.Height {
-	out := make([]frame.Height, 0, len(heights))
-	for k, h := range heights {
-		out = append(out, frame.Height{Sender: k.sender, Session: k.session, Seq: h.seq})
+// first returns the lowest open place, or end where none is.
+func (p *places) first(end uint64) uint64 {
+	if len(p.taken) > 0 {
+		return p.taken[0]
 	}
-	sortHeights(out)
-	return out
-}
-
-func seqList(keys []frameKey) []frame.Height {
-	out := make([]frame.Height, 0, len(keys))
-	for _, k := range keys {
-		out = append(out, frame.Height{Sender: k.sender, Session: k.session, Seq: k.seq})
-	}
-	return out
-}
-
-func sortHeights(list []frame.Height) {
-	slices.SortFunc(list, func(a, b frame.Height) int {
-		return cmp.Or(slices.Compare(a.Sender[:], b.Sender[:]), slices.Compare(a.Session[:], b.Session[:]))
-	})
+	return end
 }

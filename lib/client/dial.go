@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,10 +58,15 @@ type Client struct {
 	ctx    context.Context // ends with the client
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup
+	closed context.Context // ends when nothing of the client is left
+	ended  context.CancelFunc
 
-	mu      sync.Mutex
-	rooms   map[bus.RoomID]*Room
-	closing bool // nothing new is spawned
+	mu       sync.Mutex
+	rooms    map[bus.RoomID]*Room
+	cursors  map[*Cursor]struct{} // open
+	leaving  error                // why no messages are taken any more
+	closing  bool                 // nothing new is spawned
+	closeErr error
 }
 
 // Dial connects to a bus. It makes sure that the servers have a valid card of
@@ -94,9 +101,11 @@ func newClient(config Config) (*Client, error) {
 		transport: config.Identity.Transport(config.BusID),
 		book:      cardBook{latest: map[bus.ID]fetchedCard{}},
 		rooms:     map[bus.RoomID]*Room{},
+		cursors:   map[*Cursor]struct{}{},
 	}
 	c.self.Store(config.Identity)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.closed, c.ended = context.WithCancel(context.Background())
 	c.inbox = bus.InboxPrefix(c.transport.NKey())
 	c.link = newLink(c)
 	c.acks = newAckMux(c.inbox + ".a.")
@@ -223,43 +232,108 @@ func (c *Client) spawn(work func()) {
 	c.work.Go(work)
 }
 
-// Close waits, as long as ctx lasts, until what was published has its outcome,
-// and ends the client: iterations end, connections close, a temporary state is
-// deleted. It returns the first error among outcomes that nobody saw (see
-// [Room.Flush]), and what went wrong in closing. Closing twice is no error.
-func (c *Client) Close(ctx context.Context) error {
-	var errs []error
-	if c.ctx.Err() == nil {
-		for _, r := range c.loaded() {
-			errs = append(errs, r.Flush(ctx))
-		}
+// keepCursor has Close let go of a cursor.
+func (c *Client) keepCursor(cur *Cursor) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return c.closedErr()
 	}
-	errs = append(errs, c.shutdown(bus.Errorf(bus.CodeClosed, "the client was closed")))
+	c.cursors[cur] = struct{}{}
+	return nil
+}
+
+func (c *Client) dropCursor(cur *Cursor) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.cursors, cur)
+}
+
+// endWait is how long Close waits, after its context, for what only has to end.
+const endWait = time.Second
+
+// Close takes no more messages, waits, as long as ctx lasts, until what was
+// published has its outcome, and ends the client: iterations end, connections
+// close, cursors are let go, a temporary state is deleted. What has no outcome
+// by then gets the one that is left. It returns the first error among outcomes
+// that nobody saw (see [Room.Flush]), and what went wrong in closing;
+// [bus.CodeTimeout] is that OnEvent, say, holds up the end for more than a second
+// after ctx. Closing again, at the same time too, waits for the same end and is
+// no error.
+func (c *Client) Close(ctx context.Context) error {
+	reason := bus.Errorf(bus.CodeClosed, "the client was closed")
+	var errs []error
+	for _, r := range c.leave(reason) {
+		errs = append(errs, r.Flush(ctx))
+	}
+	go c.shutdown(reason)
+	late := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(endWait, func() { close(late) })
+		context.AfterFunc(c.closed, func() { t.Stop() })
+	})()
+	select {
+	case <-c.closed.Done():
+		errs = append(errs, c.takeCloseError())
+	case <-late:
+		errs = append(errs, bus.Errorf(bus.CodeTimeout, "close: it takes longer: %w", ctx.Err()))
+	}
 	return errors.Join(errs...)
 }
 
+// leave has the rooms take nothing more and returns those that may have messages
+// without an outcome.
+func (c *Client) leave(reason error) []*Room {
+	c.mu.Lock()
+	c.leaving = reason
+	rooms := slices.Collect(maps.Values(c.rooms))
+	c.mu.Unlock()
+	for _, r := range rooms {
+		r.pub.refuse(reason)
+	}
+	if c.ctx.Err() != nil {
+		return nil
+	}
+	return rooms
+}
+
+// takeCloseError returns what went wrong in closing, once.
+func (c *Client) takeCloseError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.closeErr
+	c.closeErr = nil
+	return err
+}
+
 // shutdown ends everything and waits until it has ended.
-func (c *Client) shutdown(reason error) error {
+func (c *Client) shutdown(reason error) {
 	c.mu.Lock()
 	if c.closing {
 		c.mu.Unlock()
-		return nil
+		<-c.closed.Done()
+		return
 	}
 	c.closing = true
-	rooms := make([]*Room, 0, len(c.rooms))
-	for _, r := range c.rooms {
-		rooms = append(rooms, r)
-	}
+	rooms, cursors := slices.Collect(maps.Values(c.rooms)), slices.Collect(maps.Keys(c.cursors))
 	c.mu.Unlock()
 	c.cancel(reason)
 	for _, r := range rooms {
 		r.pub.close(c.closedErr())
 	}
 	c.work.Wait()
+	var errs []error
+	for _, cur := range cursors {
+		errs = append(errs, cur.Close())
+	}
 	c.link.close()
 	c.control.close()
 	c.events.close()
-	return c.state.remove()
+	errs = append(errs, c.state.remove())
+	c.mu.Lock()
+	c.closeErr = errors.Join(errs...)
+	c.mu.Unlock()
+	c.ended()
 }
 
 // flushServer returns when the connected server has seen everything that was

@@ -16,9 +16,12 @@
 //   - messages.go, reader.go, missing.go, seen.go: [Room.Messages], order, waiting
 //     for records and keys, and what was read before. heights.go: what a sender
 //     who is removed has sent. proofs.go: what proves that one equivocates.
+//   - request.go, work.go: [Room.Request] and who answers: [Room.Serve], and
+//     [Room.Work] for messages of any kind.
 //   - feed.go, follow.go, catchup.go, pull.go: the frames of persisted rooms.
 //     live.go: those of rooms that are not stored.
-//   - cursor.go: [Cursor], a place in a room that survives restarts.
+//   - cursor.go, settle.go: [Cursor], a place in a room that survives restarts, and
+//     which messages it counts as done.
 //   - users.go, resolve.go, cards.go: accounts, handles and cards.
 //   - event.go: [Event]. state.go: what is kept on disk.
 //

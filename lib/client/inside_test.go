@@ -258,6 +258,7 @@ func TestDenialsAreTold(t *testing.T) {
 	ghost := &Room{client: p.bob, id: other.id, model: p.theirs.model}
 	ghost.pub = newPublisher(ghost)
 	ghost.live = newLiveHub(ghost)
+	ghost.replies = newReplyHub(ghost)
 	p.bob.rooms[other.id] = ghost
 	p.bob.mu.Unlock()
 	p.alice.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"regexp"
 	"slices"
 	"sync"
@@ -107,6 +108,8 @@ func (l *link) options(ctx context.Context) nats.Options {
 	if deadline, ok := ctx.Deadline(); ok {
 		o.Timeout = max(min(o.Timeout, time.Until(deadline)), time.Millisecond)
 	}
+	o.SkipHostLookup = true // the dialer does, and can be interrupted
+	o.CustomDialer = &dialer{ctx: c.ctx, net: net.Dialer{Timeout: o.Timeout}}
 	o.PingInterval, o.MaxPingsOut = pingInterval, maxPings
 	o.MaxReconnect = -1
 	o.CustomReconnectDelayCB = reconnectDelay
@@ -130,6 +133,35 @@ func (l *link) options(ctx context.Context) nats.Options {
 		}
 	}
 	return o
+}
+
+// dialer makes connections that end with a context at the latest: nats.go holds
+// its lock while it connects, so that closing would wait for a server that is
+// slow to answer.
+type dialer struct {
+	ctx context.Context
+	net net.Dialer
+}
+
+// Dial implements [nats.CustomDialer].
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := d.net.DialContext(d.ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &boundConn{conn, context.AfterFunc(d.ctx, func() { conn.Close() })}, nil
+}
+
+// boundConn is a connection that somebody else may close too.
+type boundConn struct {
+	net.Conn
+	unbind func() bool
+}
+
+// Close implements [net.Conn].
+func (b *boundConn) Close() error {
+	b.unbind()
+	return b.Conn.Close()
 }
 
 // sign answers the challenge of a server, and nothing that is not one.

@@ -30,18 +30,28 @@ type Message struct {
 	// StreamSeq is the frame's place in its shard's stream, as the server says; 0
 	// in live rooms.
 	StreamSeq uint64
+	// Attempt is 1, and one more each time that [Cursor.Retry] had the message
+	// handed out again.
+	Attempt int
 
-	delivery uint64 // counts what a cursor's reader has handed out
+	room   *Room
+	run    uint64 // of the cursor's iterations, which handed it out
+	number uint64 // of what that iteration has handed out
 }
 
 // Header returns the value of a header, "" where there is none.
 func (m *Message) Header(key string) string {
+	value, _ := m.lookup(key)
+	return value
+}
+
+func (m *Message) lookup(key string) (value string, ok bool) {
 	for _, h := range m.Headers {
 		if h.Key == key {
-			return h.Value
+			return h.Value, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // GapError tells that frames of a session did not come in time. They may still
@@ -157,6 +167,8 @@ func (rd *reader) messages(d frame.Delivery, streamSeq uint64) []Message {
 			Body:      d.Frame.Records[i].Body,
 			Late:      d.Late,
 			StreamSeq: streamSeq,
+			Attempt:   1,
+			room:      rd.room,
 		}
 	}
 	return out

@@ -120,8 +120,7 @@ func (p *publisher) next(n int) *batch {
 		return nil
 	}
 	p.batches = slices.Delete(p.batches, 0, 1)
-	close(p.space)
-	p.space = make(chan struct{})
+	p.spaceChanged()
 	return b
 }
 
@@ -138,8 +137,7 @@ func (p *publisher) overdue(now time.Time) []*batch {
 	}
 	late := slices.Clone(p.batches[:n])
 	p.batches = slices.Delete(p.batches, 0, n)
-	close(p.space)
-	p.space = make(chan struct{})
+	p.spaceChanged()
 	return late
 }
 
@@ -211,14 +209,28 @@ func (p *publisher) flush(ctx context.Context) error {
 	return nil
 }
 
+// refuse takes nothing more, and has those who wait for room know.
+func (p *publisher) refuse(reason error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed == nil {
+		p.closed = reason
+		p.spaceChanged()
+	}
+}
+
+// spaceChanged wakes those who wait for room. The caller holds p.mu.
+func (p *publisher) spaceChanged() {
+	close(p.space)
+	p.space = make(chan struct{})
+}
+
 // close takes nothing more. What has no outcome yet gets the one that is left,
 // at once or, where frames are on their way, from the goroutine that sent them
 // when the client's context has ended.
 func (p *publisher) close(reason error) {
+	p.refuse(reason)
 	p.mu.Lock()
-	if p.closed == nil {
-		p.closed = reason
-	}
 	running := p.running
 	p.mu.Unlock()
 	if !running {
@@ -235,8 +247,7 @@ func (p *publisher) drop() {
 	reason := p.closed
 	batches := p.batches
 	p.batches = nil
-	close(p.space)
-	p.space = make(chan struct{})
+	p.spaceChanged()
 	p.mu.Unlock()
 	p.flights.dropAll(reason)
 	for _, b := range batches {

@@ -114,8 +114,11 @@ func (rd *reader) connect(start uint64, now bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if rd.cursor != nil && now {
-		rd.cursor.placed(rd.feed.origin)
+	if rd.cursor != nil {
+		rd.cursor.attend(rd.feed.signal)
+		if now {
+			rd.cursor.placed(rd.feed.origin)
+		}
 	}
 	end := sync.OnceFunc(func() {
 		remove(rd.feed)
@@ -146,6 +149,10 @@ func (rd *reader) run(yield func(*Message, error) bool) {
 		if !rd.collect(yield) || !rd.hand(rd.order.Tick(time.Now()), yield) {
 			return
 		}
+		retryAt, ok := rd.handAgain(yield)
+		if !ok {
+			return
+		}
 		raw, ok, atEnd, err := rd.next()
 		switch {
 		case ok:
@@ -161,8 +168,8 @@ func (rd *reader) run(yield func(*Message, error) bool) {
 			return
 		}
 		at, held := rd.order.Deadline()
-		if !held {
-			at = time.Now().Add(time.Hour)
+		if !held || retryAt.Before(at) {
+			at = retryAt
 		}
 		timer.Reset(time.Until(at))
 		select {
@@ -194,8 +201,32 @@ func (rd *reader) ended() error {
 	return nil
 }
 
-// next takes a frame from the feed, unless too many wait to be opened.
+// handAgain hands out what is to be handed out again by now. It returns when to
+// look again, and false where the loop broke.
+func (rd *reader) handAgain(yield func(*Message, error) bool) (at time.Time, ok bool) {
+	now := time.Now()
+	at = now.Add(time.Hour)
+	if rd.cursor == nil {
+		return at, true
+	}
+	msgs, next, waits := rd.cursor.due(now)
+	for _, m := range msgs {
+		if !yield(m, nil) {
+			return at, false
+		}
+	}
+	if waits && next.Before(at) {
+		at = next
+	}
+	return at, true
+}
+
+// next takes a frame from the feed, unless too many wait to be opened or to be
+// acknowledged.
 func (rd *reader) next() (raw rawFrame, ok, atEnd bool, err error) {
+	if rd.cursor != nil && rd.cursor.crowded() {
+		return raw, false, false, nil
+	}
 	if rd.waiting.Len() >= bus.FetchQueueFrames || rd.held > bus.FetchQueueBytes-bus.MaxFrameSize {
 		return raw, false, false, nil
 	}

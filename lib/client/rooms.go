@@ -32,6 +32,7 @@ type Room struct {
 	hints   atomic.Int64 // that came since the last look they led to
 	revokes atomic.Bool  // a hint said that a member was revoked
 	told    sync.Map     // bus.ID of a revoked member to whether that was proven
+	replies *replyHub
 
 	opening int // calls of open under way; the client's lock guards it
 
@@ -289,7 +290,11 @@ func (c *Client) hold(id bus.RoomID) (r *Room, letGo func(), err error) {
 	if !ok {
 		r = &Room{client: c, id: id, model: newModel(id)}
 		r.pub = newPublisher(r)
+		if c.leaving != nil {
+			r.pub.refuse(c.leaving)
+		}
 		r.live = newLiveHub(r)
+		r.replies = newReplyHub(r)
 		c.rooms[id] = r
 	}
 	r.opening++

@@ -10,9 +10,6 @@ import (
 	"github.com/enmanuel/unibus/lib/frame"
 )
 
-// reservedHeaders is how the keys begin that tools give a meaning.
-const reservedHeaders = "unibus-"
-
 // headerValues collects a flag that may be repeated. The list flags of
 // urfave/cli would split values at commas. The flag must have no alias, to
 // which urfave/cli would copy what String returns.
@@ -46,15 +43,15 @@ func parseHeaders(words []string) (headers, error) {
 		switch {
 		case !ok || key == "":
 			return h, cli.Usagef("--%s %.80q: want KEY=VALUE", flagHeader, word)
-		case strings.HasPrefix(key, reservedHeaders):
-			return h, cli.Usagef("--%s %.80q: keys that begin with %q are for the tools themselves", flagHeader, word, reservedHeaders)
+		case strings.HasPrefix(key, bus.HeaderPrefix):
+			return h, cli.Usagef("--%s %.80q: keys that begin with %q are for the tools themselves", flagHeader, word, bus.HeaderPrefix)
 		case slices.ContainsFunc(h.line, func(have client.Header) bool { return have.Key == key }):
 			return h, cli.Usagef("--%s: %.80q is given twice", flagHeader, key)
 		}
 		h.line = append(h.line, client.Header{Key: key, Value: value})
 	}
 	slices.SortFunc(h.line, byKey)
-	h.open = append(slices.Clone(h.line), client.Header{Key: eolHeader, Value: eolNone})
+	h.open = append(slices.Clone(h.line), client.Header{Key: bus.HeaderEOL, Value: bus.EOLNone})
 	slices.SortFunc(h.open, byKey)
 	if err := frame.CheckRecord(frame.Record{Headers: h.open}); err != nil {
 		return h, cli.BadArg("--"+flagHeader, err)

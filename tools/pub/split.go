@@ -11,13 +11,6 @@ import (
 // holds a little more, which headers may take.
 const maxPiece = 240 << 10
 
-// The header of a message whose body is not a whole line: whoever writes it out
-// adds no newline.
-const (
-	eolHeader = "unibus-eol"
-	eolNone   = "none"
-)
-
 // piece is the body of a message, cut from a stream.
 type piece struct {
 	body []byte

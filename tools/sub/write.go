@@ -13,12 +13,6 @@ import (
 	"github.com/enmanuel/unibus/lib/client"
 )
 
-// The header that the command pub puts on what is not a whole line.
-const (
-	eolHeader = "unibus-eol"
-	eolNone   = "none"
-)
-
 // bufferSize is how much output is gathered while messages come without pause.
 const bufferSize = 64 << 10
 
@@ -45,7 +39,7 @@ func (b *byteOutput) write(m *client.Message) error {
 	} else {
 		_, err = b.w.Write(m.Body)
 	}
-	if err == nil && m.Header(eolHeader) != eolNone {
+	if err == nil && m.Header(bus.HeaderEOL) != bus.EOLNone {
 		err = b.w.WriteByte('\n')
 	}
 	return err

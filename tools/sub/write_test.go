@@ -68,8 +68,8 @@ func TestBytes(t *testing.T) {
 	messages := []*client.Message{
 		{Body: []byte("a line")},
 		{Body: []byte("\x1b[31m\x00\xff\r")},
-		{Body: []byte("a part "), Headers: []client.Header{{Key: eolHeader, Value: eolNone}}},
-		{Body: []byte("and its end"), Headers: []client.Header{{Key: "other", Value: eolNone}}},
+		{Body: []byte("a part "), Headers: []client.Header{{Key: bus.HeaderEOL, Value: bus.EOLNone}}},
+		{Body: []byte("and its end"), Headers: []client.Header{{Key: "other", Value: bus.EOLNone}}},
 		{},
 	}
 	have := output(t, nil, func(c *cli.Call) error {
