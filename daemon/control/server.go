@@ -70,6 +70,7 @@ type Server struct {
 	addresses  *throttle[netip.Addr]
 	unsigned   *throttle[netip.Addr]
 	identities *throttle[bus.ID]
+	reports    *throttle[bus.ID]
 }
 
 // New returns a control plane over cfg.
@@ -89,6 +90,7 @@ func New(cfg Config) *Server {
 		addresses:  newThrottle[netip.Addr](cfg.Now, cfg.Limits.AddressRequests, cfg.Limits.Address),
 		unsigned:   newThrottle[netip.Addr](cfg.Now, -1, cfg.Limits.Unsigned),
 		identities: newThrottle[bus.ID](cfg.Now, cfg.Limits.IdentityRequests, cfg.Limits.Reads, cfg.Limits.Changes),
+		reports:    newReportThrottle(cfg.Now),
 	}
 }
 
@@ -141,6 +143,7 @@ var publicRoutes = []route{
 	{http.MethodGet, api.PatternRevokedMembers, member, noBody, "", (*Server).listRevoked},
 	{http.MethodGet, api.PatternKey, member, noBody, "", (*Server).getKey},
 	{http.MethodPost, api.PatternCursors, member, bus.MaxBody, "", (*Server).makeCursors},
+	{http.MethodPost, api.PatternReports, member, smallBody, "", (*Server).takeReport},
 }
 
 var localRoutes = []route{

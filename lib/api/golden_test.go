@@ -57,6 +57,7 @@ func samples() map[string]any {
 		"record_list":     api.RecordList{Records: []api.RecordItem{{Record: api.Bytes("record"), Members: api.Bytes("members")}}, Head: 7, Hash: bus.RecordHash{2}, More: true},
 		"notice":          api.Notice{V: 1, Kind: api.NoticeRoom, Room: &room, Epoch: 7},
 		"cursors":         api.CursorRequest{Session: bus.SessionID{1}, Tail: []api.TailShard{{Shard: 0, From: 12, Rooms: []bus.RoomID{room}, Keep: true}}, CatchUp: []api.CatchUp{{Slot: 3, Room: room, From: 1}}},
+		"report":          api.Report{V: 1, Counts: map[bus.Code]uint32{bus.CodeDecrypt: 3, bus.CodeGap: 1}},
 		"cursor_reply":    api.CursorReply{Tail: []api.TailConsumer{{Shard: 0, Stream: "S", Consumer: "c-t", Last: 20, Kept: true}}, CatchUp: []api.CatchUpConsumer{{Slot: 3, Room: room, Stream: "S", Consumer: "c-h3", Last: 19}}},
 		"health": api.Health{Status: "ok", Version: "v1.2.3", Node: "n1", UptimeS: 5, Auth: "enforce", TLS: true, RouteTLS: true, ACL: true, AtRest: true, Sync: "always", Store: "jetstream", Replicas: 3, Quorum: true, Leader: "n2",
 			FollowersCurrent: 2, Routes: 2, CertDaysLeft: &days, ClockSkewMS: &skew, Rooms: 10, Users: 20},

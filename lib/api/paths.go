@@ -23,6 +23,7 @@ const (
 	PatternKey            = "/rooms/{id}/keys/{epoch}"
 	PatternCursors        = "/cursors"
 	PatternAudit          = "/audit"
+	PatternReports        = "/reports"
 )
 
 // The names of the path values in the patterns and of the query parameters.
@@ -103,6 +104,9 @@ func CursorsPath() string { return PatternCursors }
 func AuditPath(from uint64) string {
 	return PatternAudit + "?" + QueryFrom + "=" + strconv.FormatUint(from, 10)
 }
+
+// ReportsPath is POST [Report] for members.
+func ReportsPath() string { return PatternReports }
 
 // ParseEpoch reads an epoch from a path or query: decimal digits without sign
 // or leading zeros.

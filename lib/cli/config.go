@@ -18,6 +18,8 @@ type Config struct {
 	BusID    bus.BusID     // zero if not known
 	Identity string        // identity file
 	Timeout  time.Duration // for each answer of the bus
+	// ReportFailures is what the context says; there is no flag for it.
+	ReportFailures bool
 
 	// Sources says for "servers", "urls", "ca", "bus_id", "identity" and
 	// "timeout" where the value comes from: "flag", "env NAME", "context NAME"
@@ -143,6 +145,7 @@ func (cfg *Config) addContext(c *Call) error {
 		return err
 	}
 	cfg.Context = name
+	cfg.ReportFailures = saved.ReportFailures
 	from := "context " + name
 	if len(cfg.Servers) == 0 && len(saved.Servers) > 0 {
 		cfg.Servers, cfg.Sources["servers"] = saved.Servers, from

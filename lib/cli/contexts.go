@@ -27,6 +27,9 @@ type SavedContext struct {
 	CA       string    `json:"ca,omitempty"`       // absolute path of a PEM file; "" is the system's certificates
 	BusID    bus.BusID `json:"bus_id,omitzero"`    // zero if not known
 	Identity string    `json:"identity,omitempty"` // absolute path of the identity file
+	// ReportFailures lets clients tell the servers how often they refused
+	// something, by error code and with nothing else.
+	ReportFailures bool `json:"report_failures,omitempty"`
 }
 
 const savedContextVersion = 1

@@ -93,7 +93,7 @@ func slowEvents() (e *events, told *[]Event, release func()) {
 	e = newEvents(slog.New(slog.DiscardHandler), time.Now, func(ev Event) {
 		<-hold
 		*told = append(*told, ev)
-	})
+	}, func(error) {})
 	return e, told, func() { close(hold); e.close() }
 }
 

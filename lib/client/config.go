@@ -45,6 +45,13 @@ type Config struct {
 	// Close, and a server that rolls back between two runs goes unnoticed.
 	StateDir string
 
+	// ReportFailures lets the client tell the servers, every ten minutes or so,
+	// how many frames and answers it refused, by the code of the failure and
+	// with nothing else, so that whoever runs the bus notices a fault or an
+	// attack. The report is signed like every request: the servers learn that
+	// this identity refused something.
+	ReportFailures bool
+
 	// OnEvent is told what happens apart from any call: connections, denials,
 	// new heads of rooms, and lies of servers or members. Calls come one after
 	// the other, from one goroutine, which may use the client but not close it.

@@ -38,6 +38,7 @@ type Client struct {
 	revokedFile stateFile[revokedKeys]
 
 	equivocations equivocations
+	refusals      refusals
 
 	self      atomic.Pointer[identity.Identity]
 	ownCard   atomic.Pointer[identity.Card]
@@ -97,12 +98,15 @@ func newClient(config Config) (*Client, error) {
 		config:    config,
 		log:       config.Logger,
 		id:        config.Identity.ID(),
-		events:    newEvents(config.Logger, config.Now, config.OnEvent),
 		transport: config.Identity.Transport(config.BusID),
 		book:      cardBook{latest: map[bus.ID]fetchedCard{}},
 		rooms:     map[bus.RoomID]*Room{},
 		cursors:   map[*Cursor]struct{}{},
 	}
+	if config.ReportFailures {
+		c.refusals.counts = map[bus.Code]uint32{}
+	}
+	c.events = newEvents(config.Logger, config.Now, config.OnEvent, c.refusals.note)
 	c.self.Store(config.Identity)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.closed, c.ended = context.WithCancel(context.Background())
@@ -152,6 +156,9 @@ func (c *Client) start(ctx context.Context) error {
 		return err
 	}
 	c.spawn(c.watchRooms)
+	if c.config.ReportFailures {
+		c.spawn(c.keepReporting)
+	}
 	return c.flushServer(ctx, c.config.RequestTimeout)
 }
 

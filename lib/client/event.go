@@ -50,6 +50,7 @@ type events struct {
 	log     *slog.Logger
 	now     func() time.Time
 	onEvent func(Event)
+	refused func(error) // counts lies
 
 	mu      sync.Mutex
 	queue   []Event
@@ -60,8 +61,8 @@ type events struct {
 	idle    sync.Cond // !running
 }
 
-func newEvents(log *slog.Logger, now func() time.Time, onEvent func(Event)) *events {
-	e := &events{log: log, now: now, onEvent: onEvent, waiting: map[EventKind]int{}}
+func newEvents(log *slog.Logger, now func() time.Time, onEvent func(Event), refused func(error)) *events {
+	e := &events{log: log, now: now, onEvent: onEvent, refused: refused, waiting: map[EventKind]int{}}
 	e.idle.L = &e.mu
 	return e
 }
@@ -76,6 +77,7 @@ func (e *events) raise(kind EventKind, room bus.RoomID, err error, detail string
 	}
 	switch {
 	case kind == EventSecurity:
+		e.refused(err)
 		e.log.Error("client", append(attrs, "code", string(bus.CodeOf(err)), "err", err)...)
 	case err != nil:
 		e.log.Warn("client", append(attrs, "code", string(bus.CodeOf(err)), "err", err)...)

@@ -347,6 +347,7 @@ func (rd *reader) refuse(raw rawFrame, h *frame.Header, err error, yield func(*M
 	if e, ok := errors.AsType[*frame.EquivocationError](err); ok {
 		rd.room.client.keepEquivocation(h, &e.Proof)
 	}
+	rd.room.client.refusals.note(err)
 	rd.skip(raw)
 	return yield(nil, &FrameError{Room: rd.room.id, Sender: h.Sender, Session: h.Session, Seq: h.Seq, StreamSeq: raw.streamSeq, Err: err})
 }
@@ -366,6 +367,7 @@ func (rd *reader) hand(deliveries []frame.Delivery, yield func(*Message, error) 
 				rd.cursor.miss(d.Gap)
 			}
 			gap := &GapError{Room: rd.room.id, Sender: d.Gap.Sender, Session: d.Gap.Session, From: d.Gap.From, To: d.Gap.To}
+			rd.room.client.refusals.note(gap)
 			if !yield(nil, gap) {
 				return false
 			}

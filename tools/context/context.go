@@ -62,6 +62,7 @@ func addCommand() *cli.Command {
 			"unibus context add bob --context work --identity bob.id",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "select", Usage: "make it the one to use"},
+			&cli.BoolFlag{Name: "report-failures", Usage: "let clients tell the bus how often they refused something: counts by error code, nothing else"},
 		},
 		Action: cli.Action(add),
 	}
@@ -98,6 +99,7 @@ func add(c *cli.Call) error {
 	}
 	err = contexts.Create(name, cli.SavedContext{
 		Servers: given.Servers, URLs: given.URLs, CA: given.CA, BusID: given.BusID, Identity: given.Identity,
+		ReportFailures: c.Bool("report-failures"),
 	})
 	if err != nil {
 		return err
@@ -172,6 +174,7 @@ type listed struct {
 	CA       string   `json:"ca"`
 	BusID    string   `json:"bus_id"`
 	Identity string   `json:"identity"`
+	Reports  bool     `json:"report_failures"`
 }
 
 func listedContext(contexts *cli.Contexts, name string) listed {
@@ -179,7 +182,7 @@ func listedContext(contexts *cli.Contexts, name string) listed {
 	if err != nil {
 		return listed{Name: name, Error: err.Error(), Servers: []string{}, URLs: []string{}} // it does not hide the others
 	}
-	item := listed{Name: name, Servers: saved.Servers, URLs: saved.URLs, CA: saved.CA, Identity: saved.Identity}
+	item := listed{Name: name, Servers: saved.Servers, URLs: saved.URLs, CA: saved.CA, Identity: saved.Identity, Reports: saved.ReportFailures}
 	if !saved.BusID.IsZero() {
 		item.BusID = saved.BusID.String()
 	}
@@ -239,6 +242,7 @@ type settings struct {
 	BusID    string            `json:"bus_id"`
 	Identity string            `json:"identity"`
 	TimeoutS float64           `json:"timeout_s"`
+	Reports  bool              `json:"report_failures"`
 	Sources  map[string]string `json:"sources"`
 }
 
@@ -249,7 +253,7 @@ func info(c *cli.Call) error {
 	}
 	out := settings{
 		Context: cfg.Context, Servers: append([]string{}, cfg.Servers...), URLs: append([]string{}, cfg.URLs...),
-		CA: cfg.CA, Identity: cfg.Identity, TimeoutS: cfg.Timeout.Seconds(), Sources: cfg.Sources,
+		CA: cfg.CA, Identity: cfg.Identity, TimeoutS: cfg.Timeout.Seconds(), Reports: cfg.ReportFailures, Sources: cfg.Sources,
 	}
 	bus := ""
 	if !cfg.BusID.IsZero() {

@@ -73,6 +73,7 @@ func dial(ctx context.Context, c *cli.Call, change func(*client.Config)) (*clien
 		Identity:       id,
 		Keeper:         keeper,
 		StateDir:       state,
+		ReportFailures: cfg.ReportFailures,
 		Now:            c.Env.Now,
 		RequestTimeout: cfg.Timeout,
 		ControlTimeout: cfg.Timeout,
