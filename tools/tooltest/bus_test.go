@@ -224,8 +224,9 @@ var contents = map[string]func() []byte{
 		}
 		return b.Bytes()
 	},
-	"open": func() []byte { return []byte("open") },
-	"big":  func() []byte { return bytes.Repeat([]byte("b"), 300<<10) },
+	"longline": func() []byte { return append(bytes.Repeat([]byte("y"), 10<<20), '\n') }, // 10 MiB
+	"open":     func() []byte { return []byte("open") },
+	"big":      func() []byte { return bytes.Repeat([]byte("b"), 300<<10) },
 }
 
 // syncBuffer is a buffer that several goroutines write to.

@@ -66,6 +66,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("STORE", storeURL(env.WorkDir+"/data"))
 			return nil
 		},
+		Conds: map[string]func() bool{"disk": canMount},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"bus":     cmdBus,
 			"node":    cmdNode,
@@ -73,6 +74,10 @@ func TestScripts(t *testing.T) {
 			"capture": cmdCapture,
 			"waitfor": cmdWaitFor,
 			"make":    cmdMake,
+
+			"blackhole": cmdBlackHole,
+			"badserver": cmdBadServer,
+			"disk":      cmdDisk,
 
 			"unibusd":   d.cmd,
 			"freeports": cmdFreePorts,

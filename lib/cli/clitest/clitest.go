@@ -19,6 +19,11 @@
 // Beside the standard commands there are
 //
 //	status N COMMAND ARG...   run, expecting exactly the exit status N
+//	fails N COMMAND ARG...    the same for a command that goes wrong: no result, and
+//	                          exactly one error: and one hint: at the end, or one
+//	                          complete JSON error
+//	tree save|same DIR        remember what is in a directory, and check that it is
+//	                          the same still
 //	mode 0600 FILE...         check permission bits
 //	jsonlines stdout|stderr|FILE   each line must be a JSON object with "v":1
 //
@@ -58,6 +63,7 @@ type Params struct {
 	Dir   string                                                              // of the scripts, "" is testdata/script
 	Setup func(env *testscript.Env) error                                     // called last before a script starts
 	Cmds  map[string]func(ts *testscript.TestScript, neg bool, args []string) // further script commands
+	Conds map[string]func() bool                                              // further conditions
 }
 
 // Run runs every script, each as a parallel subtest.
@@ -67,6 +73,8 @@ func Run(t *testing.T, p Params) {
 	}
 	cmds := map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"status":    cmdStatus,
+		"fails":     cmdFails,
+		"tree":      cmdTree,
 		"mode":      cmdMode,
 		"jsonlines": cmdJSONLines,
 	}
@@ -88,6 +96,9 @@ func Run(t *testing.T, p Params) {
 		},
 		Cmds: cmds,
 		Condition: func(cond string) (bool, error) {
+			if holds, ok := p.Conds[cond]; ok {
+				return holds(), nil
+			}
 			if cond != "race" {
 				return false, fmt.Errorf("unknown condition %q", cond)
 			}
