@@ -21,6 +21,7 @@ type invocation struct {
 	args    []string   // what is no flag
 	help    bool       // --help was seen, or the word help
 	version bool
+	rest    []string // of the line, behind what could not be understood
 }
 
 // setting is one flag with its value, and where it came from.
@@ -119,12 +120,14 @@ func parse(root *Command, external External, env *Env) (*invocation, error) {
 		case len(inv.args) == 0 && len(inv.leaf().Subcommands) > 0:
 			// Help of what does not exist is no help.
 			if err = inv.subcommand(word, external, env); err != nil {
+				inv.rest = words
 				return inv, err
 			}
 		default:
 			inv.args = append(inv.args, word)
 		}
 		if err != nil && !inv.help {
+			inv.rest = words
 			return inv, err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -286,6 +287,9 @@ func (f *frame) wantsJSON() bool {
 		if s.name == flagJSON {
 			value = s.value
 		}
+	}
+	if slices.Contains(f.inv.rest, "--"+flagJSON) {
+		return true
 	}
 	return value == "true" || value == "1" || value == "t" || value == "T" || value == "TRUE" || value == "True"
 }

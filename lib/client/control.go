@@ -119,7 +119,7 @@ func (k *control) call(ctx context.Context, method, path string, in, out any) er
 		switch {
 		case !worthRetrying(err):
 		case ctx.Err() != nil:
-			err = bus.Errorf(bus.CodeUnavailable, "no node answered in time: %w (last attempt: %v)", ctx.Err(), err)
+			err = bus.Errorf(bus.CodeUnavailable, "no node answered in time: %v%w", err, unsaid{ctx.Err()})
 		case bus.CodeOf(err) == bus.CodeInternal:
 			err = bus.Errorf(bus.CodeUnavailable, "no node can serve: %w", err)
 		}
@@ -131,6 +131,13 @@ func (k *control) call(ctx context.Context, method, path string, in, out any) er
 		return err
 	}
 }
+
+// unsaid is the cause of an error for [errors.Is], where the message has said
+// enough.
+type unsaid struct{ error }
+
+func (unsaid) Error() string   { return "" }
+func (u unsaid) Unwrap() error { return u.error }
 
 // round tries the nodes one after the other. After failures that are worth
 // retrying it returns the last one and how long the servers asked to wait.

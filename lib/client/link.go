@@ -7,6 +7,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,7 +81,7 @@ func (l *link) connect(ctx context.Context) error {
 			return bus.Errorf(bus.CodeUnauthenticated, "connect: %w", err)
 		}
 		if !sleep(ctx, pause/2+rand.N(pause/2)) {
-			return bus.Errorf(bus.CodeUnavailable, "connect: %w (last attempt: %v)", ctx.Err(), err)
+			return bus.Errorf(bus.CodeUnavailable, "connect to %s: no server answered in time: %v%w", strings.Join(l.client.config.Servers, ", "), err, unsaid{ctx.Err()})
 		}
 		pause = min(2*pause, reconnectMax)
 	}

@@ -2,15 +2,12 @@ package pub
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	ucli "github.com/urfave/cli/v2"
 
-	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/connect"
 	"github.com/enmanuel/unibus/lib/client"
@@ -74,7 +71,7 @@ func run(c *cli.Call) error {
 		return err
 	}
 	defer abandon(cl)
-	r, err := openRoom(ctx, cl, c.Arg(0))
+	r, err := connect.Room(ctx, cl, c.Arg(0))
 	if err != nil {
 		return err
 	}
@@ -96,15 +93,6 @@ func abandon(cl *client.Client) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = cl.Close(ended)
-}
-
-// openRoom finds the room that an argument names.
-func openRoom(ctx context.Context, cl *client.Client, arg string) (*client.Room, error) {
-	r, err := cl.Room(ctx, strings.TrimPrefix(arg, "id:"))
-	if errors.Is(err, bus.ErrNotFound) {
-		return nil, cli.WithHint(err, "unibus room ls; a room you are invited to needs: unibus room accept ID")
-	}
-	return r, err
 }
 
 // inputs are the streams to send, opened before anything is sent.

@@ -30,11 +30,8 @@ func with(c *cli.Call, f func(ctx context.Context, cl *client.Client) error) (er
 func withRoom(c *cli.Call, f func(ctx context.Context, cl *client.Client, r *client.Room) error) error {
 	return with(c, func(ctx context.Context, cl *client.Client) error {
 		r, err := busy(c, "verifying the room", func() (*client.Room, error) {
-			return cl.Room(ctx, strings.TrimPrefix(c.Arg(0), idPrefix))
+			return connect.Room(ctx, cl, c.Arg(0))
 		})
-		if errors.Is(err, bus.ErrNotFound) {
-			return cli.WithHint(err, "unibus room ls; a room you are invited to needs: unibus room accept ID")
-		}
 		if err != nil {
 			return err
 		}
@@ -179,6 +176,10 @@ func find(ctx context.Context, cl *client.Client, text string) (person, error) {
 		return person{}, cli.Usagef("WHO: %.80q is no handle, id or key", text)
 	}
 	peer, err := cl.Resolve(ctx, handle)
+	if errors.Is(err, bus.ErrNotFound) {
+		return person{}, cli.WithHint(bus.Errorf(bus.CodeNotFound, "find %s: nobody on this bus has that handle", handle),
+			"check the spelling; an administrator adds people: unibus usermgr add %s SIGN_PUB", handle)
+	}
 	if err != nil {
 		return person{}, fmt.Errorf("find %s: %w", handle, err)
 	}

@@ -3,9 +3,7 @@ package sub
 import (
 	"context"
 	"errors"
-	"strings"
 
-	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/connect"
 	"github.com/enmanuel/unibus/lib/client"
@@ -79,7 +77,7 @@ func run(c *cli.Call) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, connect.Close(cl)) }()
-	r, err := openRoom(c.Context, cl, c.Arg(0))
+	r, err := connect.Room(c.Context, cl, c.Arg(0))
 	if err != nil {
 		return err
 	}
@@ -91,13 +89,4 @@ func run(c *cli.Call) (err error) {
 		c.Note("reading %s from %s", r.Name(), c.String(flagFrom))
 	}
 	return read(ctx, messages, newOutput(c), c.Warn, o)
-}
-
-// openRoom finds the room that an argument names.
-func openRoom(ctx context.Context, cl *client.Client, arg string) (*client.Room, error) {
-	r, err := cl.Room(ctx, strings.TrimPrefix(arg, "id:"))
-	if errors.Is(err, bus.ErrNotFound) {
-		return nil, cli.WithHint(err, "unibus room ls; a room you are invited to needs: unibus room accept ID")
-	}
-	return r, err
 }
