@@ -22,6 +22,9 @@ func advise(cfg node.Config, err error) error {
 		return cli.WithHint(err, "choose another --%s; ss -ltnp shows who listens", listenFlag(cfg, op))
 	}
 	switch code := bus.CodeOf(err); {
+	case errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), syscall.ENOSPC.Error()):
+		// The message server and the store give no more than the text.
+		return cli.WithHint(err, "make room on the disk and start it again; df -h %s", cfg.DataDir)
 	case code == bus.CodeWrongBus:
 		return cli.WithHint(err, "--%s must be the one the directory was made for; or choose another --%s", flagBusID, flagData)
 	case errors.Is(err, fs.ErrPermission):

@@ -43,6 +43,7 @@ func TestHintsAreForOperators(t *testing.T) {
 		{"a file in the way", path(syscall.ENOTDIR), "a file is in the way; choose another --data"},
 		{"a place where nothing can be made", path(syscall.EROFS), "choose another --data, where "},
 		{"a disk that fails", bus.Errorf(bus.CodeUnavailable, "disk I/O error"), "df -h /srv/d"},
+		{"a disk that is full", errors.New("store messages: write 1.blk: no space left on device"), "make room on the disk and start it again; df -h /srv/d"},
 		{"a start that took too long", bus.Errorf(bus.CodeTimeout, "start"), "start it again"},
 		{"the port of the data plane", tcp(4222, syscall.EADDRINUSE), "choose another --nats-listen; ss -ltnp "},
 		{"the port of the control plane", tcp(4280, syscall.EADDRINUSE), "choose another --control-listen; ss -ltnp "},
