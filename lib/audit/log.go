@@ -79,9 +79,13 @@ func (l *Log) open(ctx context.Context) (err error) {
 	if err := durable.MkdirAll(l.dir); err != nil {
 		return err
 	}
+	if err := durable.Adopt(l.dir, filepath.Dir(l.dir)); err != nil {
+		return err
+	}
 	wait, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	if l.unlock, err = durable.Lock(wait, filepath.Join(l.dir, "lock")); err != nil {
+	lock := filepath.Join(l.dir, "lock")
+	if l.unlock, err = durable.Lock(wait, lock); err != nil {
 		if errors.Is(err, bus.ErrTimeout) {
 			return bus.Errorf(bus.CodeUnavailable, "another process has it: %w", err)
 		}
@@ -92,6 +96,9 @@ func (l *Log) open(ctx context.Context) (err error) {
 			l.unlock()
 		}
 	}()
+	if err := durable.Adopt(lock, l.dir); err != nil {
+		return err
+	}
 	firsts, err := list(l.dir)
 	if err != nil {
 		return err
@@ -142,6 +149,9 @@ func (l *Log) restore() error {
 func (l *Log) begin(h header) error {
 	path := filepath.Join(l.dir, nameOf(h.first))
 	if err := durable.CreateFile(path, h.line(), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := durable.Adopt(path, l.dir); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)

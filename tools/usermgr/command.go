@@ -110,6 +110,7 @@ unibus room remove ROOM WHO
 				},
 				Action: cli.Action(revoke),
 			},
+			auditCommand(),
 		},
 	}
 }

@@ -3,8 +3,12 @@ package usermgr
 import (
 	"context"
 	"errors"
+	"net/http"
+	"path/filepath"
+	"time"
 
 	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/audit"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/directory"
@@ -17,6 +21,9 @@ import (
 type storeDoor struct {
 	store *sqlite.Store
 	dir   *directory.Directory
+	now   func() time.Time
+	data  string     // the data directory of the node
+	audit *audit.Log // of the node; nil until something is to change
 }
 
 func openStore(c *cli.Call, url string) (door, error) {
@@ -39,7 +46,7 @@ func openStore(c *cli.Call, url string) (door, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	return &storeDoor{store: s, dir: directory.New(s, cfg.BusID, c.Env.Now)}, nil
+	return &storeDoor{store: s, dir: directory.New(s, cfg.BusID, c.Env.Now), now: c.Env.Now, data: filepath.Dir(path)}, nil
 }
 
 // needBus refuses what a root has signed where nobody said whose store it is.
@@ -54,7 +61,7 @@ func (s *storeDoor) PutEntry(ctx context.Context, h bus.Handle, raw []byte) erro
 	if err := s.needBus(); err != nil {
 		return err
 	}
-	return s.dir.PutEntry(ctx, h, raw)
+	return s.change(ctx, http.MethodPut, api.HandlePath(h), string(h), func() error { return s.dir.PutEntry(ctx, h, raw) })
 }
 
 func (s *storeDoor) PutRevocation(ctx context.Context, r identity.Revocation) error {
@@ -63,14 +70,40 @@ func (s *storeDoor) PutRevocation(ctx context.Context, r identity.Revocation) er
 			return err
 		}
 	}
-	_, err := s.dir.PutRevocation(ctx, r)
-	return err
+	return s.change(ctx, http.MethodPut, api.RevocationPath(r.ID()), r.SignPub.String(), func() error {
+		_, err := s.dir.PutRevocation(ctx, r)
+		return err
+	})
 }
 
-func (s *storeDoor) Close() error { return s.store.Close() }
+func (s *storeDoor) Close() error {
+	var err error
+	if s.audit != nil {
+		err = s.audit.Close()
+	}
+	return errors.Join(err, s.store.Close())
+}
+
+// change does what a node does with a request: it writes to the node's audit log
+// before and after. The store is locked, so no node has that log open.
+func (s *storeDoor) change(ctx context.Context, method, path, subject string, f func() error) error {
+	if s.audit == nil {
+		l, err := audit.Open(ctx, audit.Dir(s.data), audit.Options{Now: s.now})
+		if err != nil {
+			return err
+		}
+		s.audit = l
+	}
+	c := audit.Local(audit.ViaOffline, method, path, subject)
+	return s.audit.Do(c, func() uint64 { return uint64(s.dir.Wrote()) }, f)
+}
 
 func (s *storeDoor) Add(ctx context.Context, u api.AddUser) (api.User, error) {
-	added, err := s.dir.AddUser(ctx, u.SignPub, u.Handle, u.Role)
+	var added directory.User
+	err := s.change(ctx, http.MethodPost, api.UsersPath(), string(u.Handle)+" "+u.SignPub.String(), func() (err error) {
+		added, err = s.dir.AddUser(ctx, u.SignPub, u.Handle, u.Role)
+		return err
+	})
 	return userOf(added), err
 }
 
@@ -92,7 +125,11 @@ func (s *storeDoor) Users(ctx context.Context) ([]api.User, error) {
 }
 
 func (s *storeDoor) Revoke(ctx context.Context, key bus.SignPub) (api.User, error) {
-	u, err := s.dir.RevokeUser(ctx, key)
+	var u directory.User
+	err := s.change(ctx, http.MethodPost, api.RevokePath(key), key.String(), func() (err error) {
+		u, err = s.dir.RevokeUser(ctx, key)
+		return err
+	})
 	return userOf(u), err
 }
 

@@ -21,7 +21,7 @@ const socketBase = "http://local"
 // knows its callers by what the kernel says of them. It tries the socket before
 // anything is asked for through it, so that somebody who may not use it hears so,
 // and not that an outcome is unknown.
-func openSocket(c *cli.Call, path string) (door, error) {
+func openSocket(c *cli.Call, path string) (*httpDoor, error) {
 	var d net.Dialer
 	s := &httpDoor{base: socketBase, name: "the node at " + path, http: &http.Client{
 		Timeout: c.Duration("timeout"),

@@ -157,3 +157,21 @@ func TestAnEmptyPageThatPromisesMoreIsAnError(t *testing.T) {
 		t.Errorf("have %+v", got)
 	}
 }
+
+func TestPagesOfALogThatDoNotFollowAreRefused(t *testing.T) {
+	const zero = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	for name, page := range map[string]string{
+		"no entries but more": `{"v":1,"first":1,"prev":"` + zero + `","lines":[],"more":true}`,
+		"a forged entry":      `{"v":1,"first":1,"prev":"` + zero + `","lines":["` + zero + ` {}"],"more":false}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", api.MediaJSON)
+				w.Write([]byte(page))
+			})
+			if got := usermgr(t, "--socket", path, "audit", "verify"); got.status != int(cli.ExitFailed) || got.stdout != "" || !strings.Contains(got.stderr, "error: read audit log: ") {
+				t.Errorf("have %+v", got)
+			}
+		})
+	}
+}

@@ -4,8 +4,8 @@
 //
 // Start with [WriteFile] for a file that is replaced, [CreateFile] for one that
 // must never be, [Lock] around reading a file and replacing it, and
-// [CheckPrivate] before trusting a file that holds a secret. [MkdirAll] makes
-// the directory they go into.
+// [CheckPrivate] before trusting a file that holds a secret. [Adopt] is for what
+// root makes for the daemon. [MkdirAll] makes the directory they go into.
 //
 // When WriteFile or CreateFile returns nil, the content has reached the disk,
 // as far as the operating system can tell, and so has its name. A crash may

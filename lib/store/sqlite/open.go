@@ -164,11 +164,11 @@ func prepareFiles(path string, mustExist bool) error {
 		return err
 	}
 	if fresh {
-		if err := adopt(path, filepath.Dir(path)); err != nil {
+		if err := durable.Adopt(path, filepath.Dir(path)); err != nil {
 			return err
 		}
 	}
-	if err := adopt(lockFile(path), path); err != nil {
+	if err := durable.Adopt(lockFile(path), path); err != nil {
 		return err
 	}
 	return durable.CheckPrivate(path)
@@ -217,7 +217,7 @@ func (s *Store) connect(ctx context.Context) error {
 	}
 	// The one file that SQLite does not make like the others; it holds no content.
 	shm := s.path + "-shm"
-	if err := errors.Join(os.Chmod(shm, 0o600), adopt(shm, s.path)); err != nil {
+	if err := errors.Join(os.Chmod(shm, 0o600), durable.Adopt(shm, s.path)); err != nil {
 		return files(err)
 	}
 	// The log exists by now: without its name it would not be found after a crash.

@@ -1,6 +1,6 @@
 //go:build unix
 
-package sqlite
+package durable
 
 import (
 	"fmt"
@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// adopt gives path the owner of like when root runs: a store that root opens
+// Adopt gives path the owner of like when root runs: what root opens or makes
 // once must not keep the daemon's own user out of it afterwards.
-func adopt(path, like string) error {
+func Adopt(path, like string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
