@@ -51,6 +51,9 @@ type Config struct {
 
 	// BootstrapAdmin becomes the first admin if, and only if, there is none.
 	BootstrapAdmin *Admin
+	// BootstrapEntry is a directory entry, signed by the bus root, that is stored
+	// if its handle has none: with it the first admin is vouched for from the start.
+	BootstrapEntry []byte
 
 	// MaxShardBytes bounds each of the [bus.Shards] streams; beyond it, messages
 	// are refused. 0 leaves it to the disk.

@@ -19,6 +19,7 @@ import (
 	"github.com/enmanuel/unibus/lib/audit"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/directory"
+	"github.com/enmanuel/unibus/lib/identity"
 	"github.com/enmanuel/unibus/lib/store"
 	"github.com/enmanuel/unibus/lib/store/sqlite"
 )
@@ -70,7 +71,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 // start begins each part after what it stands on; Stop undoes them in reverse.
 func (n *Node) start(ctx context.Context) error {
 	for _, begin := range []func(context.Context) error{
-		n.openStore, n.openAudit, n.bootstrap, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
+		n.openStore, n.openAudit, n.bootstrap, n.bootstrapEntry, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
 	} {
 		if err := begin(ctx); err != nil {
 			return err
@@ -195,6 +196,38 @@ func (n *Node) bootstrap(ctx context.Context) error {
 	}
 	if created {
 		n.log.Info("first admin added", "handle", admin.Handle, "sign_pub", admin.SignPub)
+	}
+	return nil
+}
+
+// bootstrapEntry stores the directory entry of the configuration where its
+// handle has none. One that is of no use, or has grown old, ends nothing.
+func (n *Node) bootstrapEntry(ctx context.Context) error {
+	raw := n.cfg.BootstrapEntry
+	if len(raw) == 0 {
+		return nil
+	}
+	entry, err := identity.ParseEntry(raw, n.cfg.BusID)
+	if err != nil {
+		return fmt.Errorf("bootstrap entry: %w", err)
+	}
+	named, err := n.dir.Lookup(ctx, entry.Handle)
+	if errors.Is(err, bus.ErrNotFound) || err == nil && (named.Entry != nil || named.User.ID != entry.ID) {
+		return nil
+	}
+	if err == nil {
+		err = entry.CheckTime(n.cfg.Now())
+		if err != nil {
+			n.log.Warn("the entry of the first admin is not stored", "handle", entry.Handle, "error", err)
+			return nil
+		}
+		change := audit.Local(audit.ViaStart, http.MethodPut, api.HandlePath(entry.Handle), entry.ID.String())
+		err = n.audit.Do(change, func() uint64 { return uint64(n.dir.Wrote()) }, func() error {
+			return n.dir.PutEntry(ctx, entry.Handle, raw)
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("bootstrap entry: %w", err)
 	}
 	return nil
 }

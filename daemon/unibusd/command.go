@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/enmanuel/unibus/daemon/node"
+	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/about"
+	"github.com/enmanuel/unibus/lib/identity"
 )
 
 // stopTimeout bounds a graceful stop; a supervisor's own patience is longer.
@@ -29,6 +31,7 @@ const (
 	flagTLSCert        = "tls-cert"
 	flagTLSKey         = "tls-key"
 	flagBootstrapAdmin = "bootstrap-admin"
+	flagBootstrapEntry = "bootstrap-entry"
 	flagMaxShardBytes  = "max-shard-bytes"
 	flagMetricsListen  = "metrics-listen"
 	flagDebugListen    = "debug-listen"
@@ -47,6 +50,7 @@ func flags() []cli.Flag {
 		&cli.PathFlag{Name: flagTLSCert, EnvVars: []string{"UNIBUSD_TLS_CERT"}, DefaultText: "none, on loopback only", Usage: "present the certificate chain in `FILE` (PEM)"},
 		&cli.PathFlag{Name: flagTLSKey, EnvVars: []string{"UNIBUSD_TLS_KEY"}, Usage: "with the private key in `FILE` (PEM)"},
 		&cli.StringFlag{Name: flagBootstrapAdmin, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ADMIN"}, Usage: "make `[HANDLE:]SIGNPUB` an admin if there is none yet"},
+		&cli.StringFlag{Name: flagBootstrapEntry, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ENTRY"}, Usage: "store the directory `ENTRY` that the bus root signed if its handle has none yet"},
 		&cli.Int64Flag{Name: flagMaxShardBytes, EnvVars: []string{"UNIBUSD_MAX_SHARD_BYTES"}, DefaultText: "the disk", Usage: fmt.Sprintf("refuse messages once one of the %d streams holds `BYTES`", bus.Shards)},
 		&cli.StringFlag{Name: flagMetricsListen, EnvVars: []string{"UNIBUSD_METRICS_LISTEN"}, DefaultText: "the local door only", Usage: "let everybody who reaches `HOST:PORT` read metrics there"},
 		&cli.StringFlag{Name: flagDebugListen, EnvVars: []string{"UNIBUSD_DEBUG_LISTEN"}, DefaultText: "nowhere", Usage: "serve profiles at `HOST:PORT`, on loopback only"},
@@ -132,6 +136,17 @@ func config(c *cli.Call, logger *slog.Logger) (node.Config, error) {
 			return cfg, cli.BadArg("--"+flagBootstrapAdmin, err)
 		}
 		cfg.BootstrapAdmin = &admin
+	}
+	if s := c.String(flagBootstrapEntry); s != "" {
+		var entry api.Bytes
+		err := entry.UnmarshalText([]byte(s))
+		if err == nil {
+			_, err = identity.ParseEntry(entry, cfg.BusID)
+		}
+		if err != nil {
+			return cfg, cli.BadArg("--"+flagBootstrapEntry, err)
+		}
+		cfg.BootstrapEntry = entry
 	}
 	cfg.TLS, err = loadTLS(c.Path(flagTLSCert), c.Path(flagTLSKey))
 	return cfg, err

@@ -58,6 +58,15 @@ func TestMovedHandleLeavesItsOldIdentity(t *testing.T) {
 	if b, c := handles(r); b != "bob" || c != "" {
 		t.Errorf("bob is %q, carol %q", b, c)
 	}
+	// The root cannot have said both: a server may have lied before.
+	alice.control.set(signedHandle(t, w, "bob", 1, carol))
+	if _, err := alice.Resolve(w.ctx(), "bob"); !errors.Is(err, bus.ErrPinChanged) {
+		t.Fatalf("the root contradicts what was pinned: %v", err)
+	}
+	alice.control.set(signedHandle(t, w, "bob", 1, bob))
+	if peer, err := alice.Resolve(w.ctx(), "bob"); err != nil || !peer.Signed || peer.Pinned {
+		t.Fatalf("%+v, %v", peer, err)
+	}
 	elsewhere, err := other.Room(w.ctx(), "team")
 	if err != nil {
 		t.Fatal(err)
@@ -69,9 +78,13 @@ func TestMovedHandleLeavesItsOldIdentity(t *testing.T) {
 	if b, c := handles(elsewhere); b != "bob" || c != "" {
 		t.Errorf("elsewhere bob is %q, carol %q", b, c)
 	}
-	alice.control.set(signedHandle(t, w, "bob", 1, carol))
+	alice.control.set(signedHandle(t, w, "bob", 2, carol))
 	if peer, err := alice.Resolve(w.ctx(), "bob"); err != nil || peer.ID != carol.ID() || !peer.Signed || !peer.Pinned {
 		t.Fatalf("%+v, %v", peer, err)
+	}
+	alice.control.set(signedHandle(t, w, "bob", 1, bob))
+	if _, err := alice.Resolve(w.ctx(), "bob"); !errors.Is(err, bus.ErrRollback) {
+		t.Errorf("an older entry: %v", err)
 	}
 	if b, c := handles(r); b != "" || c != "bob" {
 		t.Errorf("moved: bob is %q, carol %q", b, c)

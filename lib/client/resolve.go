@@ -40,8 +40,12 @@ type handlePin struct {
 }
 
 // Resolve asks who a handle is. The answer is pinned on first use: another one
-// later is [bus.CodePinChanged], unless the root of the bus has signed the
-// change. [Client.ForgetHandle] removes a pin.
+// later is [bus.CodePinChanged], unless the root of the bus has signed both, the
+// later one with a higher number. So where the root contradicts what a server
+// said before without its word, that is an error too, and no reason to go on:
+// somebody else may have been invited. An entry that has ended is
+// [bus.CodeExpired], one older than an entry seen before [bus.CodeRollback].
+// [Client.ForgetHandle] removes a pin.
 func (c *Client) Resolve(ctx context.Context, handle bus.Handle) (Peer, error) {
 	if _, err := bus.ParseHandle(string(handle)); err != nil {
 		return Peer{}, err
@@ -68,6 +72,8 @@ func (c *Client) Resolve(ctx context.Context, handle bus.Handle) (Peer, error) {
 			return bus.Errorf(bus.CodeRollback, "resolve %s: the server shows entry %d of the directory after entry %d was seen", handle, entry.Seq, old.EntrySeq)
 		case old.ID == info.ID:
 			next.EntrySeq = max(entry.Seq, old.EntrySeq)
+		case entry.Seq > old.EntrySeq && old.EntrySeq == 0:
+			return bus.Errorf(bus.CodePinChanged, "resolve %s: the root of the bus signs that it is %s (%s), and a server said without its word that it was %s (%s), which was pinned", handle, info.ID, info.ID.Fingerprint(), old.ID, old.ID.Fingerprint())
 		case entry.Seq > old.EntrySeq:
 			moved = true
 		default:

@@ -1,12 +1,14 @@
 package initcmd
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
@@ -42,6 +44,10 @@ func makeBus(c *cli.Call, o options) (made *result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	entry, err := signEntry(root, o.handle, admin.ID(), c.Env.Now())
+	if err != nil {
+		return nil, err
+	}
 	made = &result{
 		Dir:      o.dir,
 		BusID:    root.BusID(),
@@ -73,7 +79,7 @@ func makeBus(c *cli.Call, o options) (made *result, err error) {
 		return nil, err
 	}
 	back.add(func() error { return os.Remove(made.Identity) })
-	if err := createFile(made.Settings, settingsFile(settingsOf(o, made))); err != nil {
+	if err := createFile(made.Settings, settingsFile(settingsOf(o, made, entry))); err != nil {
 		return nil, err
 	}
 	back.add(func() error { return os.Remove(made.Settings) })
@@ -84,14 +90,25 @@ func makeBus(c *cli.Call, o options) (made *result, err error) {
 	return made, contexts.Select(o.name)
 }
 
+// entryLife is how long the root vouches for the first admin's handle.
+const entryLife = 365 * 24 * time.Hour
+
+// signEntry has the root say whose the first admin's handle is, which it can do
+// while it is here.
+func signEntry(root *identity.Root, handle bus.Handle, id bus.ID, now time.Time) ([]byte, error) {
+	now = now.UTC().Truncate(time.Second)
+	return root.SignEntry(identity.Entry{BusID: root.BusID(), Handle: handle, ID: id, Seq: uint64(now.Unix()), NotAfter: now.Add(entryLife)})
+}
+
 // settingsOf is the node of this machine.
-func settingsOf(o options, made *result) []setting {
+func settingsOf(o options, made *result, entry []byte) []setting {
 	return []setting{
 		{"UNIBUSD_BUS_ID", made.BusID.String()},
 		{"UNIBUSD_DATA", filepath.Join(o.dir, "data")},
 		{"UNIBUSD_CONTROL_LISTEN", listenAddress(o.controlPort)},
 		{"UNIBUSD_NATS_LISTEN", listenAddress(o.natsPort)},
 		{"UNIBUSD_BOOTSTRAP_ADMIN", string(o.handle) + ":" + made.SignPub.String()},
+		{"UNIBUSD_BOOTSTRAP_ENTRY", base64.RawURLEncoding.EncodeToString(entry)},
 	}
 }
 

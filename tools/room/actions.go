@@ -146,6 +146,7 @@ type person struct {
 	id      bus.ID
 	handle  bus.Handle // "" if they were named by id or key
 	trusted bool       // this call pinned the handle, and only the server vouches for it
+	signed  bool       // the root of the bus vouches for the handle
 	revoked bool       // as far as the server says; not known for an id or key
 }
 
@@ -183,7 +184,7 @@ func find(ctx context.Context, cl *client.Client, text string) (person, error) {
 	if err != nil {
 		return person{}, fmt.Errorf("find %s: %w", handle, err)
 	}
-	return person{id: peer.ID, handle: handle, trusted: peer.Pinned && !peer.Signed, revoked: peer.Status == bus.UserRevoked}, nil
+	return person{id: peer.ID, handle: handle, trusted: peer.Pinned && !peer.Signed, signed: peer.Signed, revoked: peer.Status == bus.UserRevoked}, nil
 }
 
 func invite(c *cli.Call) error {
@@ -199,8 +200,13 @@ func invite(c *cli.Call) error {
 		if p.revoked {
 			return bus.Errorf(bus.CodeRevoked, "invite %s: the account was revoked", p)
 		}
-		if p.trusted {
+		switch {
+		case p.trusted:
 			c.Note("the handle %s is the server's word, pinned now; compare their fingerprint, %s", p.handle, p.id.Fingerprint())
+		case p.signed:
+			c.Note("the bus root vouches for the handle %s", p.handle)
+		case p.handle != "":
+			c.Note("the handle %s is who it was when it was first used here", p.handle)
 		}
 		had, err := busy(c, "inviting", func() (bus.Role, error) {
 			if c.Source(flagRole) == "default" {
