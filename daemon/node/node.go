@@ -14,6 +14,7 @@ import (
 
 	"github.com/enmanuel/unibus/daemon/access"
 	"github.com/enmanuel/unibus/daemon/broker"
+	"github.com/enmanuel/unibus/daemon/logs"
 	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/audit"
@@ -57,6 +58,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, metrics: metrics.New(cfg.Version), started: cfg.Now(), failed: make(chan error, 1)}
+	n.log = slog.New(logs.Bound(n.log.Handler(), cfg.Now, n.metrics.LogSuppressed))
 	if err := n.start(ctx); err != nil {
 		// What was begun is undone even if ctx is why the start failed.
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

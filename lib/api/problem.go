@@ -86,6 +86,10 @@ func (e *Error) Error() string { return e.err.Error() }
 // Unwrap returns the error with the code.
 func (e *Error) Unwrap() error { return e.err }
 
+// RequestID returns the id by which the server's log has the request, "" if it
+// did not say.
+func (e *Error) RequestID() string { return e.Problem.RequestID }
+
 // RetryAfter returns how long the server asks to wait, 0 if it does not say.
 func (e *Error) RetryAfter() time.Duration {
 	return time.Duration(e.Problem.RetryAfterMS) * time.Millisecond

@@ -109,6 +109,7 @@ type report struct {
 	Exit    Exit     `json:"exit"`
 	Message string   `json:"message"`
 	Hint    string   `json:"hint,omitempty"`
+	Request string   `json:"request_id,omitempty"` // as the log of the server that refused has it
 }
 
 // reportOf chooses message and hint for err; command is what the user called,
@@ -137,7 +138,17 @@ func reportOf(err error, command string) report {
 	default:
 		hint = "unibus explain " + string(code)
 	}
-	return report{Code: code, Exit: exit, Message: message, Hint: hint}
+	r := report{Code: code, Exit: exit, Message: message, Hint: hint}
+	if answer, ok := errors.AsType[answered](err); ok {
+		r.Request = Printable(answer.RequestID())
+	}
+	return r
+}
+
+// answered is an error that a server answered with, such as package api has.
+type answered interface {
+	error
+	RequestID() string
 }
 
 // systemHint is for failures of this machine that have no code of their own.
@@ -159,8 +170,9 @@ func systemHint(err error) string {
 
 func isLineBreak(r rune) bool { return r == '\n' || r == '\r' }
 
-// write prints the report: two lines for people, or one line of JSON.
-func (r report) write(w io.Writer, asJSON bool) error {
+// write prints the report: two lines for people, and a third with --verbose
+// where a server has more to tell, or one line of JSON.
+func (r report) write(w io.Writer, asJSON, verbose bool) error {
 	if asJSON {
 		line, err := json.Marshal(struct {
 			V     int    `json:"v"`
@@ -175,6 +187,9 @@ func (r report) write(w io.Writer, asJSON bool) error {
 	text := "error: " + r.Message + "\n"
 	if r.Hint != "" {
 		text += "hint: " + r.Hint + "\n"
+	}
+	if verbose && r.Request != "" {
+		text += "request: " + r.Request + " (quote it to whoever runs the bus)\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err

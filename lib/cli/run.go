@@ -184,7 +184,7 @@ func (f *frame) version() error {
 		Commit  string `json:"commit"`
 		Go      string `json:"go"`
 	}{f.root.Name, f.env.Version, f.env.Commit, runtime.Version()}
-	if f.wantsJSON() {
+	if f.wants(flagJSON) {
 		line, err := encodeJSON(said)
 		if err == nil {
 			_, err = f.stdout.Write(line)
@@ -267,24 +267,25 @@ func (f *frame) finish(ctx context.Context, err error) Exit {
 	if s, ok := errors.AsType[signaled](context.Cause(ctx)); ok && errors.Is(err, context.Canceled) {
 		return 128 + Exit(s.signal)
 	}
-	command, asJSON := f.root.Name, false
+	command, asJSON, verbose := f.root.Name, false, false
 	if f.inv != nil {
-		command, asJSON = f.inv.command(), f.wantsJSON()
+		command, asJSON, verbose = f.inv.command(), f.wants(flagJSON), f.wants(flagVerbose)
 	}
 	r := reportOf(err, command)
-	if writeErr := r.write(f.stderr, asJSON); writeErr != nil {
+	if writeErr := r.write(f.stderr, asJSON, verbose); writeErr != nil {
 		return max(r.Exit, ExitFailed) // nobody listens; the status still tells
 	}
 	return r.Exit
 }
 
-// wantsJSON reports whether --json was given, also when the line could not be
+// wants reports whether a flag without a value was given, also when the line
+// could not be
 // understood any further.
-func (f *frame) wantsJSON() bool {
+func (f *frame) wants(flag string) bool {
 	f.inv.fromEnvironment(f.env)
 	value := "false"
 	for _, s := range f.inv.given {
-		if s.name == flagJSON {
+		if s.name == flag {
 			value = s.value
 		}
 	}
