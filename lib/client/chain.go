@@ -154,6 +154,9 @@ func (a *advance) refused(err error) error {
 	err = fmt.Errorf("read room %s: %w", r.id, err)
 	switch bus.CodeOf(err) {
 	case bus.CodeRollback:
+		if head := a.chain.Head(); a.pinned && a.pin.Epoch > head.Epoch {
+			err = bus.Errorf(bus.CodeRollback, "read room %s: the server's head is epoch %d, epoch %d was accepted", r.id, head.Epoch, a.pin.Epoch)
+		}
 		if l, readErr := r.lineageFile().read(); readErr == nil {
 			if at, ok := l.leaves(a.chain); ok && a.chain.At(at.Epoch) != nil {
 				err = bus.Errorf(bus.CodeFork, "read room %s: record %d was accepted as %s, and the servers show another branch, up to epoch %d",

@@ -188,6 +188,10 @@ func (c *Client) loadHandles() error {
 	return nil
 }
 
+// HandleOf returns the handle that is pinned to an identity, "" where none is. It
+// asks nobody.
+func (c *Client) HandleOf(id bus.ID) bus.Handle { return c.handleOf(id) }
+
 // handleOf returns the pinned handle of an identity, "" where none is known.
 func (c *Client) handleOf(id bus.ID) bus.Handle {
 	if byID := c.names.byID.Load(); byID != nil {

@@ -230,19 +230,10 @@ func invite(c *cli.Call) error {
 		if had.Valid() {
 			c.Note("%s is %s of %s already; nothing was changed", p, had, r.Name())
 		} else {
-			c.Note("%s is now %s of %s; they run: unibus room accept %s", p, role, r.Name(), argument(r.ID()))
+			c.Note("%s is now %s of %s; they run: unibus room accept %s", p, role, r.Name(), connect.RoomArg(r.ID()))
 		}
 		return printHead(c, r)
 	})
-}
-
-// argument writes a room's id so that no command takes it for a flag.
-func argument(id bus.RoomID) string {
-	text := id.String()
-	if strings.HasPrefix(text, "-") {
-		return idPrefix + text
-	}
-	return text
 }
 
 func remove(c *cli.Call) error {
@@ -262,14 +253,14 @@ func remove(c *cli.Call) error {
 				return err
 			}
 			if _, ok := members[p.id]; !ok {
-				return cli.WithHint(bus.Errorf(bus.CodeNotFound, "remove %s: no member of %s", p, r.Name()), "unibus room show %s", argument(r.ID()))
+				return cli.WithHint(bus.Errorf(bus.CodeNotFound, "remove %s: no member of %s", p, r.Name()), "unibus room show %s", connect.RoomArg(r.ID()))
 			}
 			ids, names = append(ids, p.id.String()), append(names, p.String())
 			delete(left, p.id)
 		}
 		if r.Role() == bus.RoleOwner && !hasOwner(left) {
 			return cli.WithHint(bus.Errorf(bus.CodeTransition, "remove %s: the room would be without an owner", strings.Join(names, ", ")),
-				"make somebody else its owner first: unibus room invite %s WHO --role owner", argument(r.ID()))
+				"make somebody else its owner first: unibus room invite %s WHO --role owner", connect.RoomArg(r.ID()))
 		}
 		// Whoever removes themselves cannot read it afterwards.
 		was := headOf(r)

@@ -105,9 +105,11 @@ What they sent so far stays readable; to find it, the room is read once.
 				Name:        "log",
 				Usage:       "show the verified history of a room",
 				ArgsUsage:   "ROOM",
-				Description: "Shows every record of a room, each verified against the one before: its hash,\nwhen it was made, who signed it and what it changed. Two members who see the\nsame last hash see the same room.\n\n" + roomArg + exitStatus,
+				Description: "Shows every record of a room, each verified against the one before: its hash,\nwhen it was made, who signed it and what it changed. Two members who see the\nsame last hash see the same room.\n\nBelow are the proofs kept here: of forks, where two records follow the same one, and\nof members who signed two messages as one. Others check their files with: unibus room\nproof FILE\n\n" + roomArg + exitStatus,
 				Action:      cli.Action(history),
 			},
+			proofCommand(),
+			resolveCommand(),
 		},
 	}
 }

@@ -2,6 +2,7 @@ package room
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/cli/connect"
 	"github.com/enmanuel/unibus/lib/client"
 	"github.com/enmanuel/unibus/lib/identity"
 	"github.com/enmanuel/unibus/lib/room"
@@ -132,41 +134,96 @@ type entry struct {
 	Changes      []change       `json:"changes"`
 }
 
+// log is the history of a room, as --json prints it.
+type log struct {
+	head
+	Records []entry `json:"records"`
+	proofs
+	// Error says that these are the records that servers show and not, or not all,
+	// those that were accepted here.
+	Error string   `json:"error,omitempty"`
+	Code  bus.Code `json:"code,omitempty"`
+}
+
 func history(c *cli.Call) error {
-	return withRoom(c, func(ctx context.Context, cl *client.Client, r *client.Room) error {
-		records, err := busy(c, "reading the room", func() ([]*room.Record, error) { return r.Log(ctx) })
+	return with(c, func(ctx context.Context, cl *client.Client) error {
+		id, err := connect.RoomID(cl, c.Arg(0))
 		if err != nil {
-			return fmt.Errorf("read history: %w", err)
+			return err
 		}
-		handles := map[bus.ID]bus.Handle{}
-		for _, m := range r.Members() {
-			handles[m.ID] = m.Handle
+		kept, err := cl.Proofs(id)
+		if err != nil {
+			c.Warn("%s", err)
 		}
-		if handles[cl.ID()] == "" && !c.WantsJSON() {
-			handles[cl.ID()] = you
-		}
-		entries := entriesOf(records, handles)
-		c.Note("%d records, each verified against the one before", len(entries))
-		if c.WantsJSON() {
-			return c.JSON(struct {
-				head
-				Records []entry `json:"records"`
-			}{headOf(r), entries})
-		}
-		rows := make([][]string, len(entries))
-		for i, e := range entries {
-			what := make([]string, len(e.Changes))
-			for j, done := range e.Changes {
-				what[j] = done.String()
+		var of head
+		records, failed := busy(c, "reading the room", func() (records []*room.Record, err error) {
+			r, err := cl.Room(ctx, id.String())
+			if err == nil {
+				records, err = r.Log(ctx)
 			}
-			rows[i] = []string{
-				strconv.FormatUint(uint64(e.Epoch), 10), e.Hash.String(), stamp(e.Created),
-				nameOf(e.SignerID, e.SignerHandle), strings.Join(what, "; "),
+			if err == nil {
+				of = headOf(r)
 			}
+			return records, err
+		})
+		if failed != nil {
+			if !connect.Forked(failed) {
+				return fmt.Errorf("read history: %w", failed)
+			}
+			f, err := busy(c, "reviewing the room", func() (*client.Fork, error) { return cl.ReviewFork(ctx, id) })
+			if err != nil {
+				return errors.Join(failed, err)
+			}
+			records, of = f.Shown, head{Room: id, Name: f.Name, Epoch: f.Head().Epoch}
+			c.Warn("these are the records that the servers show; others were accepted here")
+			failed = cli.WithHint(fmt.Errorf("read history: %w", failed), "see both ways: unibus room resolve %s --dry-run", connect.RoomArg(id))
 		}
-		c.Table([]string{"epoch", "record", "created", "signed by", "what changed"}, rows)
-		return nil
+		return errors.Join(printHistory(c, cl, of, records, kept, failed), failed)
 	})
+}
+
+func printHistory(c *cli.Call, cl *client.Client, of head, records []*room.Record, kept []client.Proof, failed error) error {
+	names := map[bus.ID]bus.Handle{}
+	for _, rec := range records {
+		for id, handle := range handlesIn(cl, c.WantsJSON(), rec) {
+			names[id] = handle
+		}
+	}
+	out := log{head: of, Records: entriesOf(records, names), proofs: proofsOf(kept, records, func(id bus.ID) bus.Handle {
+		if handle, ok := names[id]; ok {
+			return handle
+		}
+		return cl.HandleOf(id)
+	})}
+	c.Note("%d records, each verified against the one before", len(out.Records))
+	if c.WantsJSON() {
+		if failed != nil {
+			out.Error, out.Code = failed.Error(), bus.CodeOf(failed)
+		}
+		return c.JSON(out)
+	}
+	rows := make([][]string, len(out.Records))
+	for i, e := range out.Records {
+		what := make([]string, len(e.Changes))
+		for j, done := range e.Changes {
+			what[j] = done.String()
+		}
+		rows[i] = []string{
+			strconv.FormatUint(uint64(e.Epoch), 10), e.Hash.String(), stamp(e.Created),
+			nameOf(e.SignerID, e.SignerHandle), strings.Join(what, "; "),
+		}
+	}
+	c.Table([]string{"epoch", "record", "created", "signed by", "what changed"}, rows)
+	out.proofs.print(c)
+	for _, f := range out.Forks {
+		if f.GivenUp == nil {
+			c.Note("the fork at epoch %d is not resolved; an owner does: unibus room resolve %s", f.Epoch, connect.RoomArg(of.Room))
+		}
+	}
+	for _, e := range out.Equivocations {
+		c.Note("%s is dishonest, or their identity was copied; an admin takes them out: unibus room remove %s %s", nameOf(e.Sender, e.Handle), connect.RoomArg(of.Room), e.Sender)
+	}
+	return nil
 }
 
 func entriesOf(records []*room.Record, handles map[bus.ID]bus.Handle) []entry {

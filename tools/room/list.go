@@ -12,6 +12,7 @@ import (
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/cli/connect"
 	"github.com/enmanuel/unibus/lib/client"
 	"github.com/enmanuel/unibus/lib/room"
 )
@@ -104,7 +105,7 @@ func show(c *cli.Call) error {
 		}
 		if !r.Role().Valid() {
 			return cli.WithHint(bus.Errorf(bus.CodeNotMember, "show room %s: no longer a member since epoch %d", c.Arg(0), r.Epoch()),
-				"what it was until then: unibus room log %s", argument(r.ID()))
+				"what it was until then: unibus room log %s", connect.RoomArg(r.ID()))
 		}
 		last := records[len(records)-1]
 		s := shown{
@@ -115,7 +116,7 @@ func show(c *cli.Call) error {
 			s.Members = append(s.Members, member{ID: m.ID, Handle: m.Handle, Fingerprint: m.ID.Fingerprint(), Role: m.Role.String()})
 		}
 		if err := last.CheckTime(c.Env.Now()); err != nil {
-			c.Warn("%s; an admin renews it: unibus room rotate %s", err, argument(r.ID()))
+			c.Warn("%s; an admin renews it: unibus room rotate %s", err, connect.RoomArg(r.ID()))
 		}
 		if c.WantsJSON() {
 			return c.JSON(s)
