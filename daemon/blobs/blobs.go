@@ -27,11 +27,14 @@ const UploadLife = 24 * time.Hour
 // MaxUploads is how many uploads a user may have begun and not ended.
 const MaxUploads = 64
 
+// DefaultUser is how many bytes a user may put unless it is said otherwise.
+const DefaultUser = 4 << 30
+
 // Limits bounds what a store takes, in bytes. A field that is zero has the
 // default named; a negative one is no limit.
 type Limits struct {
 	Blob  int64 // one blob; default [bus.MaxBlobBody]
-	User  int64 // all that one user has put and begun to put; default 4 GiB
+	User  int64 // all that one user has put and begun to put; default [DefaultUser]
 	Total int64 // everything; default none, which leaves it to the disk
 }
 
@@ -41,7 +44,7 @@ func (l Limits) WithDefaults() Limits {
 		l.Blob = bus.MaxBlobBody
 	}
 	if l.User == 0 {
-		l.User = 4 << 30
+		l.User = DefaultUser
 	}
 	if l.Total == 0 {
 		l.Total = -1

@@ -121,6 +121,7 @@ func (w *world) prepare(e endpoint, who string) (*http.Request, []byte) {
 	return w.request(e.method, e.path(w, p), e.body(w, p))
 }
 
+// Routes whose content streams are tested in blobs_test.go.
 func TestEveryRouteIsInTheTables(t *testing.T) {
 	tested := map[string]bool{}
 	w := newWorld(t)
@@ -131,7 +132,7 @@ func TestEveryRouteIsInTheTables(t *testing.T) {
 		}
 	}
 	for _, rt := range publicRoutes {
-		if rt.who != anyone && !tested[rt.method+" "+rt.pattern] {
+		if rt.who != anyone && !rt.streams() && !tested[rt.method+" "+rt.pattern] {
 			t.Errorf("%s %s is in no table of these tests", rt.method, rt.pattern)
 		}
 	}

@@ -13,6 +13,7 @@
 //   - limits.go, throttle.go, conns.go, quota.go: how much one address and one
 //     identity may ask for, and how many rooms one may have.
 //   - audit.go: what is written down before and after a change.
+//   - blobs.go: requests whose content streams.
 //   - users.go, cards.go, rooms.go, health.go: what the routes do.
 //   - local.go, peer_linux.go: the Unix socket and who is at its other end.
 //

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -27,22 +28,24 @@ const retryAfterMS = 1000
 // request is one request whose sender has been found out and may make it.
 type request struct {
 	*http.Request
-	ctx    context.Context
-	id     string
-	signer directory.User // zero for routes without a signature
-	key    bus.TransportPub
-	card   *identity.Card // routes for the holder of a card only
-	query  string         // value of the one parameter that the route has, or ""
-	body   []byte         // whole and, where the request is signed, proven
-	digest audit.Digest   // of what was signed, or of the body
-	via    audit.Via      // how it is known who sent it
-	change *change        // what of it is in the audit log; nil while nothing is
-	leave  func()         // ends what counts against the signer; nil while nothing does
+	ctx     context.Context
+	id      string
+	signer  directory.User // zero for routes without a signature
+	key     bus.TransportPub
+	card    *identity.Card // routes for the holder of a card only
+	query   string         // value of the one parameter that the route has, or ""
+	body    []byte         // whole and, where the request is signed, proven
+	content io.Reader      // in place of body, where that streams: proven at its end
+	line    *line          // where content streams
+	digest  audit.Digest   // of what was signed, or of the body
+	via     audit.Via      // how it is known who sent it
+	change  *change        // what of it is in the audit log; nil while nothing is
+	leave   func()         // ends what counts against the signer; nil while nothing does
 }
 
 // handle takes one request through its route and always replies.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request, rt route) {
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), rt.timeout())
 	defer cancel()
 	req := &request{Request: r, ctx: ctx, id: newRequestID()}
 	defer func() {
@@ -52,12 +55,21 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, rt route) {
 	}()
 	defer func() {
 		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
 			s.problem(w, req, bus.Errorf(bus.CodeInternal, "serve request: panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
 	status, reply, err := s.dispatch(w, req, rt)
 	if err != nil {
 		s.problem(w, req, err)
+		return
+	}
+	if r, ok := reply.(responder); ok {
+		if err := r.respond(s, w, req, status); err != nil {
+			s.problem(w, req, err)
+		}
 		return
 	}
 	var body []byte
@@ -90,11 +102,15 @@ func (s *Server) dispatch(w http.ResponseWriter, req *request, rt route) (int, a
 		return 0, nil, err
 	}
 	req.Body = http.MaxBytesReader(unwrapped(w), req.Body, rt.limit)
+	if rt.streams() {
+		req.line = newLine(w)
+		req.Body = req.line.reader(req.Body)
+	}
 	if err := s.admit(req, rt); err != nil {
 		return 0, nil, err
 	}
 	status, reply, err := s.serve(req, rt)
-	if err == nil && rt.changes() {
+	if err == nil && rt.changes() && !rt.streams() {
 		s.settle(req)
 	}
 	return status, reply, err

@@ -8,6 +8,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/blobs"
 	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/audit"
@@ -42,6 +43,9 @@ type Config struct {
 	// Audit is written to before anything changes, or it does not change.
 	Audit *audit.Log
 
+	// Blobs keeps blobs; nil is a node that keeps none.
+	Blobs blobs.Store
+
 	// Ready returns why the node may not serve now, or nil. Everybody may read
 	// its text.
 	Ready func() error
@@ -71,6 +75,7 @@ type Server struct {
 	unsigned   *throttle[netip.Addr]
 	identities *throttle[bus.ID]
 	reports    *throttle[bus.ID]
+	uploading  uploading
 }
 
 // New returns a control plane over cfg.
@@ -87,6 +92,7 @@ func New(cfg Config) *Server {
 	cfg.Limits = cfg.Limits.withDefaults()
 	return &Server{
 		cfg: cfg, log: cfg.Logger,
+		uploading:  uploading{lines: map[uploadKey]*line{}},
 		addresses:  newThrottle[netip.Addr](cfg.Now, cfg.Limits.AddressRequests, cfg.Limits.Address),
 		unsigned:   newThrottle[netip.Addr](cfg.Now, -1, cfg.Limits.Unsigned),
 		identities: newThrottle[bus.ID](cfg.Now, cfg.Limits.IdentityRequests, cfg.Limits.Reads, cfg.Limits.Changes),
@@ -122,7 +128,7 @@ type route struct {
 }
 
 // changes reports whether the route changes anything.
-func (rt route) changes() bool { return rt.method != http.MethodGet }
+func (rt route) changes() bool { return rt.method != http.MethodGet && rt.method != http.MethodHead }
 
 var publicRoutes = []route{
 	{http.MethodGet, api.PatternHealth, anyone, noBody, "", (*Server).health},
@@ -144,6 +150,10 @@ var publicRoutes = []route{
 	{http.MethodGet, api.PatternKey, member, noBody, "", (*Server).getKey},
 	{http.MethodPost, api.PatternCursors, member, bus.MaxBody, "", (*Server).makeCursors},
 	{http.MethodPost, api.PatternReports, member, smallBody, "", (*Server).takeReport},
+	{http.MethodHead, api.PatternBlob, member, noBody, "", (*Server).statBlob},
+	{http.MethodGet, api.PatternBlob, member, noBody, api.QueryFrom, (*Server).getBlob},
+	{http.MethodPut, api.PatternBlob, member, bus.MaxBlobPart, api.QueryPart, (*Server).putBlob},
+	{http.MethodDelete, api.PatternBlob, member, noBody, "", (*Server).removeBlob},
 }
 
 var localRoutes = []route{

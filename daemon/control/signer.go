@@ -57,7 +57,9 @@ func (s *Server) admit(req *request, rt route) (err error) {
 			return err
 		}
 	}
-	if req.body, err = verified.Body(req.Body, rt.limit); err != nil {
+	if rt.streams() && rt.limit > noBody {
+		req.content = verified.Reader(req.Body, rt.limit)
+	} else if req.body, err = verified.Body(req.Body, rt.limit); err != nil {
 		return err
 	}
 	if rt.who == cardHolder {

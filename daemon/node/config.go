@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/blobs"
 	"github.com/enmanuel/unibus/daemon/control"
 	"github.com/enmanuel/unibus/lib/bus"
 )
@@ -58,6 +59,11 @@ type Config struct {
 	// MaxShardBytes bounds each of the [bus.Shards] streams; beyond it, messages
 	// are refused. 0 leaves it to the disk.
 	MaxShardBytes int64
+
+	// Blobs bounds the blobs that the node keeps; BlobLife is how long it keeps
+	// one, 0 is until somebody removes it.
+	Blobs    blobs.Limits
+	BlobLife time.Duration
 
 	// Limits bounds what one address and one identity may ask of the control
 	// plane. Where that listens on loopback only, addresses are not told apart.
@@ -143,6 +149,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MaxShardBytes < 0 {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: %d bytes a shard", c.MaxShardBytes)
+	}
+	if c.BlobLife < 0 {
+		return c, bus.Errorf(bus.CodeUsage, "configure node: blobs are kept for %s", c.BlobLife)
 	}
 	if c.Version == "" {
 		c.Version = "devel"

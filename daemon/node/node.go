@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/enmanuel/unibus/daemon/access"
+	"github.com/enmanuel/unibus/daemon/blobs"
+	"github.com/enmanuel/unibus/daemon/blobs/blobdir"
 	"github.com/enmanuel/unibus/daemon/broker"
 	"github.com/enmanuel/unibus/daemon/logs"
 	"github.com/enmanuel/unibus/daemon/metrics"
@@ -38,6 +40,7 @@ type Node struct {
 	view    *directory.View
 	broker  *broker.Broker
 	access  *access.Access
+	blobs   blobs.Store
 	public  net.Listener
 	scraped net.Listener // nil without [Config].MetricsListen
 	debug   net.Listener // nil without [Config].DebugListen
@@ -73,7 +76,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 // start begins each part after what it stands on; Stop undoes them in reverse.
 func (n *Node) start(ctx context.Context) error {
 	for _, begin := range []func(context.Context) error{
-		n.openStore, n.openAudit, n.bootstrap, n.bootstrapEntry, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
+		n.openStore, n.openAudit, n.openBlobs, n.bootstrap, n.bootstrapEntry, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
 	} {
 		if err := begin(ctx); err != nil {
 			return err
@@ -154,6 +157,20 @@ func (n *Node) openAudit(ctx context.Context) error {
 		n.log.Warn("the audit log ended in an unfinished entry, which was cut off", "bytes", torn, "entries", last)
 	}
 	n.log.Info("audit log opened", "entries", last, "head", head)
+	return nil
+}
+
+// openBlobs opens the directory of blobs, once the store has made sure that no
+// other process uses the data directory.
+func (n *Node) openBlobs(context.Context) error {
+	d, err := blobdir.Open(filepath.Join(n.cfg.DataDir, "blobs"), blobdir.Options{
+		Limits: n.cfg.Blobs, KeepFor: n.cfg.BlobLife, Now: n.cfg.Now, Logger: n.log.With("part", "blobs"),
+	})
+	if err != nil {
+		return err
+	}
+	n.blobs = d
+	n.onStop(func(context.Context) error { return d.Close() })
 	return nil
 }
 

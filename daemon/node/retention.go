@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/enmanuel/unibus/daemon/broker"
@@ -11,7 +12,7 @@ import (
 
 // Housekeeping that nobody waits for.
 const (
-	sweepEvery = time.Hour       // records and keys that no head ever reached
+	sweepEvery = time.Hour       // records and keys that no head ever reached, abandoned and old blobs
 	purgeEvery = 5 * time.Minute // stored messages past the max_age of their room
 )
 
@@ -29,6 +30,8 @@ func (n *Node) keepHouse(ctx context.Context) {
 		case <-sweep.C:
 			what = metrics.TaskSweep
 			_, err = n.dir.SweepOrphans(ctx)
+			_, blobErr := n.blobs.Sweep(ctx)
+			err = errors.Join(err, blobErr)
 		case <-purge.C:
 			what = metrics.TaskPurge
 			err = n.purgeExpired(ctx)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/blobs"
 	"github.com/enmanuel/unibus/daemon/node"
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -35,6 +36,10 @@ const (
 	flagMaxShardBytes  = "max-shard-bytes"
 	flagMetricsListen  = "metrics-listen"
 	flagDebugListen    = "debug-listen"
+	flagMaxBlobBytes   = "max-blob-bytes"
+	flagBlobQuota      = "blob-quota"
+	flagBlobTotal      = "blob-total"
+	flagBlobLife       = "blob-life"
 	flagLogFormat      = "log-format"
 	flagLogLevel       = "log-level"
 )
@@ -54,6 +59,10 @@ func flags() []cli.Flag {
 		&cli.Int64Flag{Name: flagMaxShardBytes, EnvVars: []string{"UNIBUSD_MAX_SHARD_BYTES"}, DefaultText: "the disk", Usage: fmt.Sprintf("refuse messages once one of the %d streams holds `BYTES`", bus.Shards)},
 		&cli.StringFlag{Name: flagMetricsListen, EnvVars: []string{"UNIBUSD_METRICS_LISTEN"}, DefaultText: "the local door only", Usage: "let everybody who reaches `HOST:PORT` read metrics there"},
 		&cli.StringFlag{Name: flagDebugListen, EnvVars: []string{"UNIBUSD_DEBUG_LISTEN"}, DefaultText: "nowhere", Usage: "serve profiles at `HOST:PORT`, on loopback only"},
+		&cli.Int64Flag{Name: flagMaxBlobBytes, EnvVars: []string{"UNIBUSD_MAX_BLOB_BYTES"}, Value: bus.MaxBlobBody, Usage: "take blobs of up to `BYTES`, sealed; -1 is no limit"},
+		&cli.Int64Flag{Name: flagBlobQuota, EnvVars: []string{"UNIBUSD_BLOB_QUOTA"}, Value: blobs.DefaultUser, Usage: "refuse blobs once a user has put `BYTES`; -1 is no limit"},
+		&cli.Int64Flag{Name: flagBlobTotal, EnvVars: []string{"UNIBUSD_BLOB_TOTAL"}, Value: -1, Usage: "refuse blobs once the node keeps `BYTES`; -1 leaves it to the disk"},
+		&cli.DurationFlag{Name: flagBlobLife, EnvVars: []string{"UNIBUSD_BLOB_LIFE"}, DefaultText: "until removed", Usage: "delete blobs after `TIME`, such as 720h"},
 		&cli.StringFlag{Name: flagLogFormat, EnvVars: []string{"UNIBUSD_LOG_FORMAT"}, Value: "text", Usage: "log as `text|json`"},
 		&cli.StringFlag{Name: flagLogLevel, EnvVars: []string{"UNIBUSD_LOG_LEVEL"}, Value: "info", Usage: "log from this level on: `debug|info|warn|error`"},
 	}
@@ -119,6 +128,8 @@ func config(c *cli.Call, logger *slog.Logger) (node.Config, error) {
 		MaxShardBytes: c.Int64(flagMaxShardBytes),
 		MetricsListen: c.String(flagMetricsListen),
 		DebugListen:   c.String(flagDebugListen),
+		Blobs:         blobs.Limits{Blob: c.Int64(flagMaxBlobBytes), User: c.Int64(flagBlobQuota), Total: c.Int64(flagBlobTotal)},
+		BlobLife:      c.Duration(flagBlobLife),
 		Version:       c.Env.Version,
 		Logger:        logger,
 		Now:           c.Env.Now,

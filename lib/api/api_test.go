@@ -146,6 +146,9 @@ func TestPathsFillTheirPatterns(t *testing.T) {
 		{api.RecordsFromPath(room, 12), api.PatternRecords, map[string]string{api.ValueID: room.String()}, "from=12"},
 		{api.KeyPath(room, 12), api.PatternKey, map[string]string{api.ValueID: room.String(), api.ValueEpoch: "12"}, ""},
 		{api.CursorsPath(), api.PatternCursors, nil, ""},
+		{api.BlobPath(bus.BlobHash(filled(6))), api.PatternBlob, map[string]string{api.ValueHash: bus.BlobHash(filled(6)).String()}, ""},
+		{api.BlobFromPath(bus.BlobHash(filled(6)), 12), api.PatternBlob, map[string]string{api.ValueHash: bus.BlobHash(filled(6)).String()}, "from=12"},
+		{api.BlobPartPath(bus.BlobHash(filled(6)), 12, 34), api.PatternBlob, map[string]string{api.ValueHash: bus.BlobHash(filled(6)).String()}, "part=12-34"},
 	} {
 		mux := http.NewServeMux()
 		hit := false
@@ -163,6 +166,33 @@ func TestPathsFillTheirPatterns(t *testing.T) {
 		mux.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, c.path, nil))
 		if !hit {
 			t.Errorf("%s does not match %s", c.path, c.pattern)
+		}
+	}
+}
+
+func TestPartsAndOffsetsHaveOneForm(t *testing.T) {
+	if offset, size, err := api.ParsePart("0-9223372036854775807"); err != nil || offset != 0 || size != 1<<63-1 {
+		t.Errorf("largest: %d, %d, %v", offset, size, err)
+	}
+	for _, in := range []string{"", "1", "1-", "-1", "1-2-3", "01-2", "1-02", "+1-2", "1-9223372036854775808", "-1-2", "1 -2"} {
+		if _, _, err := api.ParsePart(in); !errors.Is(err, bus.ErrMalformed) {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+}
+
+func TestBlobStatusTravelsInHeaders(t *testing.T) {
+	for _, want := range []api.BlobStatus{{Offset: 5, Size: 7}, {Offset: 7, Size: 7, Complete: true}} {
+		h := http.Header{}
+		want.SetHeaders(h)
+		if have, err := api.ReadBlobStatus(h); err != nil || have != want {
+			t.Errorf("read %+v, %v, want %+v", have, err, want)
+		}
+	}
+	for _, in := range [][2]string{{"", ""}, {"1", ""}, {"", "1"}, {"2", "1"}, {"-1", "1"}, {"x", "1"}} {
+		h := http.Header{api.HeaderUploadOffset: {in[0]}, api.HeaderUploadLength: {in[1]}}
+		if have, err := api.ReadBlobStatus(h); !errors.Is(err, bus.ErrMalformed) {
+			t.Errorf("%q: %+v, %v", in, have, err)
 		}
 	}
 }

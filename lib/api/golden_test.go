@@ -53,6 +53,7 @@ func samples() map[string]any {
 		"sealed_key":      api.SealedKey{ID: bus.ID(filled(2)), Blob: api.Bytes("sealed")},
 		"upload":          api.RecordUpload{Record: api.Bytes("record"), Members: api.Bytes("members"), Sealed: []api.SealedKey{{ID: bus.ID(filled(2)), Blob: api.Bytes("sealed")}}},
 		"head":            head,
+		"blob_status":     api.BlobStatus{Offset: 4194304, Size: 67127099},
 		"room_list":       api.RoomList{Rooms: []api.RoomHead{{Head: head, Role: bus.RoleWriter, Persisted: true, Revoked: 2}}},
 		"record_list":     api.RecordList{Records: []api.RecordItem{{Record: api.Bytes("record"), Members: api.Bytes("members")}}, Head: 7, Hash: bus.RecordHash{2}, More: true},
 		"notice":          api.Notice{V: 1, Kind: api.NoticeRoom, Room: &room, Epoch: 7},

@@ -24,6 +24,7 @@ const (
 	PatternCursors        = "/cursors"
 	PatternAudit          = "/audit"
 	PatternReports        = "/reports"
+	PatternBlob           = "/blobs/{hash}"
 )
 
 // The names of the path values in the patterns and of the query parameters.
@@ -32,10 +33,12 @@ const (
 	ValueHandle  = "handle"
 	ValueSignPub = "signpub"
 	ValueEpoch   = "epoch"
+	ValueHash    = "hash"
 
 	QueryHash  = "hash"
 	QueryFrom  = "from"
 	QueryAfter = "after"
+	QueryPart  = "part"
 )
 
 // HealthPath is GET → [Health], for anyone.

@@ -163,7 +163,7 @@ var statuses = map[bus.Code]int{
 	bus.CodeKeyMismatch:     http.StatusBadRequest,
 	bus.CodeCardMismatch:    http.StatusBadRequest,
 	bus.CodeWeakKey:         http.StatusBadRequest,
-	bus.CodeBlobMismatch:    http.StatusBadRequest, // of an upload
+	bus.CodeBlobMismatch:    http.StatusBadRequest, // of what was put
 	bus.CodeWrongBus:        http.StatusBadRequest,
 	bus.CodeUsage:           http.StatusBadRequest,
 
