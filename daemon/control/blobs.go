@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ type line struct {
 	ctl      *http.ResponseController
 	until    time.Time // for all of it
 	readable bool      // false once it was cut, or the request has ended
+	taken    bool      // it was cut
 }
 
 func newLine(w http.ResponseWriter) *line {
@@ -81,7 +83,7 @@ func (l *line) extend() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.readable {
-		return bus.Errorf(bus.CodeConflict, "read content: another request for the same took its place")
+		return os.ErrDeadlineExceeded
 	}
 	return l.ctl.SetReadDeadline(l.deadline())
 }
@@ -93,8 +95,15 @@ func (l *line) cut() error {
 	if !l.readable {
 		return nil
 	}
-	l.readable = false
+	l.readable, l.taken = false, true
 	return l.ctl.SetReadDeadline(time.Now())
+}
+
+// wasCut reports whether cut ended the request.
+func (l *line) wasCut() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.taken
 }
 
 // end makes cut have no effect: the connection goes on with other requests.
@@ -191,6 +200,9 @@ func (s *Server) putBlob(req *request) (int, any, error) {
 	}
 	part := blobs.Part{User: req.signer.ID, Hash: hash, Offset: offset, Size: size}
 	status, err := s.cfg.Blobs.Put(req.ctx, part, req.content)
+	if err != nil && req.line.wasCut() {
+		err = bus.Errorf(bus.CodeConflict, "put blob: a later request took the place of this one")
+	}
 	if err != nil {
 		return 0, nil, err
 	}

@@ -6,11 +6,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/enmanuel/unibus/daemon/blobs"
 	"github.com/enmanuel/unibus/daemon/blobs/blobdir"
@@ -29,7 +31,7 @@ func newBlobWorld(t *testing.T, limits blobs.Limits) *blobWorld {
 	t.Helper()
 	b := &blobWorld{root: filepath.Join(t.TempDir(), "blobs")}
 	var err error
-	if b.dir, err = blobdir.Open(b.root, blobdir.Options{Limits: limits}); err != nil {
+	if b.dir, err = blobdir.Open(b.root, blobdir.Options{Limits: limits, Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	b.world = newWorld(t, func(c *Config) { c.Blobs = b.dir })
@@ -261,6 +263,8 @@ func TestACutConnectionLeavesWhatWasThere(t *testing.T) {
 	}()
 	if _, err := feed.Write(content[100_000:150_000]); err != nil {
 		t.Fatal(err)
+	}
+	for poll := time.NewTicker(time.Millisecond); w.dir.Usage().BytesReceived == 100_000; <-poll.C {
 	}
 	reply, status, err := w.put(w.reader, hash, content, 100_000, 300_000)
 	if err != nil || status != 201 || !reply.Complete {
