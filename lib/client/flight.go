@@ -52,6 +52,7 @@ type flight struct {
 	retryAt   time.Time // not before it is sent again; zero while an answer is awaited
 	conn      uint64    // connections made until it was sent
 	denied    time.Time // when a server first refused its subject
+	after     uint64    // place of the last frame acknowledged before this one was first sent
 	lastErr   error
 	resolved  bool
 }
@@ -72,6 +73,7 @@ type flights struct {
 	sealer   *frame.Sealer
 	head     *room.Record // the sealer's
 	seq      bus.Seq      // of the next frame
+	placed   uint64       // where the store says that it has the last one acknowledged
 	settled  bool         // the session's first frame has its outcome
 	flushing bool
 }
@@ -240,6 +242,9 @@ func (fs *flights) send(f *flight) {
 		msg.Reply = c.acks.prefix + f.token
 		msg.Header = nats.Header{nats.MsgIdHdr: []string{f.msgID}}
 	}
+	if f.attempts == 0 {
+		f.after = fs.placed
+	}
 	conn := c.connections()
 	err := c.nc.PublishMsg(msg)
 	now := time.Now()
@@ -373,8 +378,13 @@ func (fs *flights) handleAck(f *flight, a ack, now time.Time) {
 		err := bus.Errorf(bus.CodeDedupPoisoned, "publish: the server says that frame %d was stored before it was first sent", f.receipt.Seq)
 		fs.pub.room.client.events.raise(EventSecurity, fs.pub.room.id, err, "")
 		fs.resolve(f, err)
+	case a.verdict == ackStored && a.streamSeq <= f.after:
+		err := bus.Errorf(bus.CodeRollback, "publish: the server says that frame %d is stored at %d, and one that was sent before it at %d", f.receipt.Seq, a.streamSeq, f.after)
+		fs.pub.room.client.events.raise(EventSecurity, fs.pub.room.id, err, "")
+		fs.placed = a.streamSeq // a store that was restored is told of once
+		fs.resolve(f, err)
 	case a.verdict == ackStored:
-		f.receipt.StreamSeq = a.streamSeq
+		f.receipt.StreamSeq, fs.placed = a.streamSeq, max(fs.placed, a.streamSeq)
 		fs.resolve(f, nil)
 	case a.verdict == ackRefuse:
 		f.negatives++

@@ -86,8 +86,10 @@ func (p Pending) Wait(ctx context.Context) (Receipt, error) {
 // [bus.CodeEquivocation] and [bus.CodeRollback] while it is in doubt which record
 // is the room's newest, [bus.CodeQuota],
 // [bus.CodeTooLarge], [bus.CodeUnavailable] where no server was reached,
-// [bus.CodeClosed], [bus.CodeRefused]. Body and headers may be reused
-// afterwards.
+// [bus.CodeClosed], [bus.CodeRefused]. Where the server's own acknowledgement
+// cannot be true, which is [bus.CodeDedupPoisoned], or [bus.CodeRollback] for a
+// place before that of an earlier frame, nobody knows. Body and headers may be
+// reused afterwards.
 func (r *Room) Publish(ctx context.Context, body []byte, headers ...Header) (Receipt, error) {
 	p, err := r.PublishAsync(ctx, body, headers...)
 	if err != nil {
