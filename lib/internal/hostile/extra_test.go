@@ -1,18 +1,25 @@
 package hostile_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/client"
 	"github.com/enmanuel/unibus/lib/httpsig"
+	"github.com/enmanuel/unibus/lib/identity"
 	"github.com/enmanuel/unibus/lib/internal/hostile"
 )
 
@@ -82,4 +89,86 @@ func (a *actor) request(method, path string, body []byte) (*hostile.Exchange, er
 		return nil, err
 	}
 	return a.control.Send(req.Context(), req, body)
+}
+
+// login signs in to the node with a line that was signed elsewhere.
+func (s *stage) login(connect string) error {
+	s.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.node.ServerURL(), "nats://"))
+	s.must(err)
+	defer conn.Close()
+	s.must(conn.SetDeadline(time.Now().Add(patience)))
+	r := bufio.NewReader(conn)
+	_, err = r.ReadString('\n')
+	s.must(err)
+	_, err = conn.Write([]byte(connect + "\r\nPING\r\n"))
+	s.must(err)
+	for {
+		line, err := r.ReadString('\n')
+		switch {
+		case strings.HasPrefix(line, "PONG"):
+			return nil
+		case strings.Contains(line, "Authorization Violation"):
+			return bus.Errorf(bus.CodeUnauthenticated, "sign in: %s", strings.TrimSpace(line))
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// copyOf returns the same identity once more, as a thief has it.
+func (s *stage) copyOf(id *identity.Identity) *identity.Identity {
+	s.Helper()
+	stolen, err := identity.Parse(id.Marshal())
+	s.must(err)
+	return stolen
+}
+
+// renewHere gives an identity a new key.
+func (s *stage) renewHere(id *identity.Identity) {
+	s.Helper()
+	_, err := id.AddKEM(rand.Reader)
+	s.must(err)
+}
+
+// renew gives an identity a new key, and the servers the card of it.
+func (s *stage) renew(id *identity.Identity) {
+	s.Helper()
+	s.renewHere(id)
+	s.dial(id).close()
+}
+
+// copyDir copies a state, but for what only guards it.
+func (s *stage) copyDir(from, to string) {
+	s.Helper()
+	s.must(os.CopyFS(to, os.DirFS(from)))
+}
+
+// refusal returns a function that waits for the server's answer to the client's
+// next PING, and returns whether it refused something before that.
+func (a *actor) refusal() func() error {
+	answered := make(chan error, 1)
+	var mu sync.Mutex
+	var refused error
+	a.data.Heard(func(line string) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case strings.HasPrefix(line, "-ERR 'Permissions Violation"):
+			refused = bus.Errorf(bus.CodeForbidden, "%s", line)
+		case line == "PONG":
+			select {
+			case answered <- refused:
+			default:
+			}
+		}
+	})
+	return func() error {
+		select {
+		case err := <-answered:
+			return err
+		case <-time.After(patience):
+			return errors.New("the server does not answer")
+		}
+	}
 }

@@ -127,7 +127,7 @@ var cardLies = []lie{
 		removed: []change{
 			{cardsGo, "case card.ID() != id:", "case false:"},
 			{cardsGo, "if err == nil && card.Hash() != hash {", "if false {"},
-			{admitGo, "if identity.IDOf(pub) != h.Sender {", "if false {"},
+			{admitGo, "if identity.IDOf(pub) != h.Sender {", "if identity.IDOf(pub) != h.Sender && false {"},
 		},
 		tell: func(s *stage) error {
 			d := s.duo(false)

@@ -172,7 +172,7 @@ var chainLies = []lie{
 	{
 		name: "two authorities, two successors", who: member, told: "a branch that another owner has signed: a race, for which nobody is blamed", want: bus.CodeFork,
 		check:   "room.compareSiblings: who signed both",
-		removed: []change{{"lib/room/fork.go", "if known.Signer == other.Signer {", "if true {"}},
+		removed: []change{{"lib/room/fork.go", "if equivocate(known, other) {", "if true {"}},
 		tell: func(s *stage) error {
 			err := branches(s, func(d *duo) (*actor, []hostile.Line) {
 				carol := s.actor("carol")
