@@ -45,10 +45,14 @@ func run(c *cli.Call) (err error) {
 	if err := w.meet(ctx); err != nil {
 		return err
 	}
-	c.Printf("A bus in one process, in %s\n\n", dir)
-	c.Printf("  bus    %s\n", w.busID)
-	c.Printf("  users  admin, alice, bob, each with an identity of their own\n")
-	c.Printf("  room   %s: encrypted, and acknowledged after fsync\n\n", w.alice.room.Name())
+	out := &shown{BusID: w.busID, Room: w.alice.room.ID(), Name: w.alice.room.Name()}
+	if c.Bool("keep") {
+		out.Kept = dir
+	}
+	tell(c, "A bus in one process, in %s\n\n", dir)
+	tell(c, "  bus    %s\n", w.busID)
+	tell(c, "  users  admin, alice, bob, each with an identity of their own\n")
+	tell(c, "  room   %s: encrypted, and acknowledged after fsync\n\n", w.alice.room.Name())
 	go w.alice.listen(ctx)
 	go w.bob.listen(ctx)
 
@@ -56,14 +60,55 @@ func run(c *cli.Call) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := w.show(c, said); err != nil {
+	if err := w.show(c, said, out); err != nil {
 		return err
 	}
-	if err := w.removeBob(ctx, c, said); err != nil {
+	if err := w.removeBob(ctx, c, out); err != nil {
 		return err
 	}
-	c.Printf("\nDone in %s.\n", c.Env.Now().Sub(began).Round(time.Millisecond))
+	switch {
+	case c.WantsJSON():
+		return c.JSON(out)
+	case c.Quiet():
+		c.Printf("%d lines were read by members and are in none of the node's %d files; %s, removed, can neither read nor write\n",
+			len(out.Said), out.Files, out.Removed.Handle)
+	}
+	tell(c, "\nDone in %s.\n", c.Env.Now().Sub(began).Round(time.Millisecond))
 	return nil
+}
+
+// shown is what --json prints of a demo that went as it should.
+type shown struct {
+	BusID     bus.BusID    `json:"bus_id"`
+	Room      bus.RoomID   `json:"room"`
+	Name      bus.RoomName `json:"name"`
+	Said      []saidLine   `json:"said"`
+	Files     int          `json:"files"`
+	FileBytes int64        `json:"file_bytes"`
+	Leaks     int          `json:"leaks"`
+	Removed   removal      `json:"removed"`
+	Kept      string       `json:"kept,omitempty"`
+}
+
+type saidLine struct {
+	From        bus.Handle `json:"from"`
+	Text        string     `json:"text"`
+	Epoch       bus.Epoch  `json:"epoch"`
+	StoredBytes int        `json:"stored_bytes"`
+	Stored      string     `json:"stored"` // how the ciphertext begins, in hexadecimal
+}
+
+type removal struct {
+	Handle bus.Handle `json:"handle"`
+	Reads  bus.Code   `json:"reads"`
+	Writes bus.Code   `json:"writes"`
+}
+
+// tell is the story, which --json and --quiet leave away.
+func tell(c *cli.Call, format string, args ...any) {
+	if !c.WantsJSON() && !c.Quiet() {
+		c.Printf(format, args...)
+	}
 }
 
 // meet has alice make a room, and bob join it.
@@ -112,7 +157,7 @@ func (w *world) say(ctx context.Context, l *line, readers ...*person) (err error
 
 // show prints the lines beside the frames they became, and fails if any of
 // them can be read on the node's disk.
-func (w *world) show(c *cli.Call, said []line) error {
+func (w *world) show(c *cli.Call, said []line, out *shown) error {
 	texts := []string{string(w.alice.room.Name())}
 	for _, l := range said {
 		texts = append(texts, l.text)
@@ -128,28 +173,32 @@ func (w *world) show(c *cli.Call, said []line) error {
 			return bus.Errorf(bus.CodeInternal, "find frame of %q: it was acknowledged and is in none of %d files", l.text, found.files)
 		}
 		rows[i] = []string{string(l.from.handle), l.text, stored.describe()}
+		out.Said = append(out.Said, saidLine{l.from.handle, l.text, stored.header.Epoch, len(stored.ciphertext()), stored.beginning()})
 	}
-	c.Table([]string{"from", "what the members read", "what the server stored"}, rows)
+	out.Files, out.FileBytes = found.files, found.bytes
+	if !c.WantsJSON() && !c.Quiet() {
+		c.Table([]string{"from", "what the members read", "what the server stored"}, rows)
+	}
 	if len(found.leaks) > 0 {
 		return bus.Errorf(bus.CodeInternal, "look for plaintext: found %s", strings.Join(found.leaks, ", "))
 	}
-	c.Printf("\nOf the lines above, and of the room's name, none is in any of the node's %d files (%d bytes).\n\n", found.files, found.bytes)
+	tell(c, "\nOf the lines above, and of the room's name, none is in any of the node's %d files (%d bytes).\n\n", found.files, found.bytes)
 	return nil
 }
 
 // removeBob shows that what is said after a removal is closed to whoever was
 // removed: the record has a new key, sealed to the others only.
-func (w *world) removeBob(ctx context.Context, c *cli.Call, said []line) error {
+func (w *world) removeBob(ctx context.Context, c *cli.Call, out *shown) error {
 	before := w.alice.room.Epoch()
 	if err := w.alice.room.Remove(ctx, "bob"); err != nil {
 		return err
 	}
-	c.Printf("Alice removes bob: epoch %d to %d, with a new key, sealed to alice alone.\n\n", before, w.alice.room.Epoch())
+	tell(c, "Alice removes bob: epoch %d to %d, with a new key, sealed to alice alone.\n\n", before, w.alice.room.Epoch())
 	last := line{from: w.alice, text: "Now it is only us, and the third stone is a fourth."}
 	if err := w.say(ctx, &last, w.alice); err != nil {
 		return err
 	}
-	if err := w.show(c, []line{last}); err != nil {
+	if err := w.show(c, []line{last}, out); err != nil {
 		return err
 	}
 	var reads, writes error
@@ -165,7 +214,8 @@ func (w *world) removeBob(ctx context.Context, c *cli.Call, said []line) error {
 	if _, writes = w.bob.room.Publish(ctx, []byte("hello?")); writes == nil {
 		return bus.Errorf(bus.CodeInternal, "write as bob after his removal: it was accepted")
 	}
-	c.Printf("bob reads   %s (%s)\n", reads, bus.CodeOf(reads))
-	c.Printf("bob writes  %s (%s)\n", writes, bus.CodeOf(writes))
+	out.Removed = removal{w.bob.handle, bus.CodeOf(reads), bus.CodeOf(writes)}
+	tell(c, "bob reads   %s (%s)\n", reads, out.Removed.Reads)
+	tell(c, "bob writes  %s (%s)\n", writes, out.Removed.Writes)
 	return nil
 }

@@ -96,6 +96,15 @@ func (s scan) frameOf(room bus.RoomID, session bus.SessionID, seq bus.Seq) (stor
 
 // describe shows the beginning of the ciphertext, which is all there is to see.
 func (f storedFrame) describe() string {
-	ct := f.raw[frame.HeaderSize : len(f.raw)-frame.SignatureSize]
-	return fmt.Sprintf("epoch %d, %d bytes: %x…", f.header.Epoch, len(ct), ct[:min(14, len(ct))])
+	return fmt.Sprintf("epoch %d, %d bytes: %s…", f.header.Epoch, len(f.ciphertext()), f.beginning())
+}
+
+func (f storedFrame) ciphertext() []byte {
+	return f.raw[frame.HeaderSize : len(f.raw)-frame.SignatureSize]
+}
+
+// beginning is how the ciphertext begins, in hexadecimal.
+func (f storedFrame) beginning() string {
+	ct := f.ciphertext()
+	return fmt.Sprintf("%x", ct[:min(14, len(ct))])
 }

@@ -42,27 +42,42 @@ func manual(c *cli.Call) error {
 	if c.NArg() > 0 {
 		return cli.Usagef("--dir writes every page; leave %q away", strings.Join(c.Args().Slice(), " "))
 	}
-	return writePages(c, dir, c.Program(), nil)
-}
-
-// writePages writes the page of a command and those of the commands below it.
-func writePages(c *cli.Call, dir string, cmd *cli.Command, path []string) error {
-	page, err := c.ManualPage(path...)
+	pages, err := writePages(c, dir, c.Program(), nil)
 	if err != nil {
 		return err
 	}
+	if c.WantsJSON() {
+		return c.JSON(struct {
+			Dir   string   `json:"dir"`
+			Pages []string `json:"pages"`
+		}{dir, pages})
+	}
+	c.Note("wrote %d pages to %s", len(pages), dir)
+	return nil
+}
+
+// writePages writes the page of a command and those of the commands below it,
+// and returns the names of their files.
+func writePages(c *cli.Call, dir string, cmd *cli.Command, path []string) ([]string, error) {
+	page, err := c.ManualPage(path...)
+	if err != nil {
+		return nil, err
+	}
 	name := strings.Join(append([]string{c.Program().Name}, path...), "-") + ".1"
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(page), 0o644); err != nil {
-		return fmt.Errorf("write manual page: %w", err)
+		return nil, fmt.Errorf("write manual page: %w", err)
 	}
 	c.Detail("wrote %s", name)
+	written := []string{name}
 	for _, sub := range cmd.Subcommands {
 		if sub.Hidden {
 			continue
 		}
-		if err := writePages(c, dir, sub, append(append([]string{}, path...), sub.Name)); err != nil {
-			return err
+		below, err := writePages(c, dir, sub, append(append([]string{}, path...), sub.Name))
+		if err != nil {
+			return nil, err
 		}
+		written = append(written, below...)
 	}
-	return nil
+	return written, nil
 }

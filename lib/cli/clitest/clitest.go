@@ -26,6 +26,8 @@
 //	                          the same still
 //	mode 0600 FILE...         check permission bits
 //	jsonlines stdout|stderr|FILE   each line must be a JSON object with "v":1
+//	shape SCHEMA stdout|stderr|FILE   each line must be what the published schema
+//	                          says, such as room-ls, and no more
 //
 // and the condition [race], which holds under the race detector, where
 // passphrases take tens of times longer.
@@ -75,6 +77,7 @@ func Run(t *testing.T, p Params) {
 		"status":    cmdStatus,
 		"fails":     cmdFails,
 		"tree":      cmdTree,
+		"shape":     cmdShape,
 		"mode":      cmdMode,
 		"jsonlines": cmdJSONLines,
 	}

@@ -34,6 +34,7 @@ func commands() []*cli.Command {
 		explain.Command(),
 		about.Completion("unibus"),
 		about.Man("unibus"),
+		about.Schema("unibus"),
 	}
 }
 
