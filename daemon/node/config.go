@@ -42,6 +42,10 @@ type Config struct {
 	// TLS is what both planes present to clients. Without it they listen on
 	// loopback only.
 	TLS *tls.Config
+	// CertFile and KeyFile are where the certificate is kept (PEM), in place of
+	// TLS. What replaces them is taken while the node runs, and at once by
+	// [Node.ReloadCertificate].
+	CertFile, KeyFile string
 
 	// MetricsListen is the "host:port" where everybody who reaches it may read
 	// metrics, in the clear; "" is nowhere. The local socket serves them always.
@@ -138,7 +142,10 @@ func (c Config) withDefaults() (Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if !loopback && c.TLS == nil {
+	if (c.CertFile == "") != (c.KeyFile == "") || c.CertFile != "" && c.TLS != nil {
+		return c, bus.Errorf(bus.CodeUsage, "configure node: a certificate takes its file and that of its key, and nothing else")
+	}
+	if !loopback && c.TLS == nil && c.CertFile == "" {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: %s or %s is beyond loopback and there is no certificate", c.ControlListen, c.NATSListen)
 	}
 	if err := c.checkWatchers(); err != nil {

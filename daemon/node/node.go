@@ -16,6 +16,7 @@ import (
 	"github.com/enmanuel/unibus/daemon/blobs"
 	"github.com/enmanuel/unibus/daemon/blobs/blobdir"
 	"github.com/enmanuel/unibus/daemon/broker"
+	"github.com/enmanuel/unibus/daemon/certs"
 	"github.com/enmanuel/unibus/daemon/logs"
 	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/api"
@@ -41,6 +42,8 @@ type Node struct {
 	broker  *broker.Broker
 	access  *access.Access
 	blobs   blobs.Store
+	certs   *certs.Keeper // nil without [Config].CertFile
+	reload  chan struct{} // to look at the certificate again
 	public  net.Listener
 	scraped net.Listener // nil without [Config].MetricsListen
 	debug   net.Listener // nil without [Config].DebugListen
@@ -60,7 +63,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, metrics: metrics.New(cfg.Version), started: cfg.Now(), failed: make(chan error, 1)}
+	n := &Node{cfg: cfg, log: cfg.Logger, reload: make(chan struct{}, 1), metrics: metrics.New(cfg.Version), started: cfg.Now(), failed: make(chan error, 1)}
 	n.log = slog.New(logs.Bound(n.log.Handler(), cfg.Now, n.metrics.LogSuppressed))
 	if err := n.start(ctx); err != nil {
 		// What was begun is undone even if ctx is why the start failed.
@@ -76,13 +79,34 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 // start begins each part after what it stands on; Stop undoes them in reverse.
 func (n *Node) start(ctx context.Context) error {
 	for _, begin := range []func(context.Context) error{
-		n.openStore, n.openAudit, n.openBlobs, n.bootstrap, n.bootstrapEntry, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
+		n.loadCertificate, n.openStore, n.openAudit, n.openBlobs, n.bootstrap, n.bootstrapEntry, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
 	} {
 		if err := begin(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// loadCertificate reads the certificate from its files, where it is in files.
+func (n *Node) loadCertificate(context.Context) (err error) {
+	if n.cfg.CertFile == "" {
+		return nil
+	}
+	if n.certs, err = certs.Open(n.cfg.CertFile, n.cfg.KeyFile, n.cfg.Now, n.log.With("part", "tls")); err != nil {
+		return err
+	}
+	n.cfg.TLS = n.certs.Config()
+	return nil
+}
+
+// ReloadCertificate has the node look at the files of its certificate at once.
+// It does not wait for that.
+func (n *Node) ReloadCertificate() {
+	select {
+	case n.reload <- struct{}{}:
+	default: // it is about to
+	}
 }
 
 func (n *Node) onStop(f func(context.Context) error) { n.undo = append(n.undo, f) }
@@ -295,6 +319,9 @@ func (n *Node) startLease(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { n.keepLease(background) })
 	running.Go(func() { n.keepHouse(background) })
+	if n.certs != nil {
+		running.Go(func() { n.certs.Watch(background, n.reload) })
+	}
 	running.Go(func() {
 		select {
 		case err := <-n.broker.Failed():

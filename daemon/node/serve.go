@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/certs"
 	"github.com/enmanuel/unibus/daemon/control"
 	"github.com/enmanuel/unibus/lib/api"
 )
@@ -87,11 +88,9 @@ func (n *Node) health(context.Context) api.Health {
 	if posture.SyncAlways {
 		h.Sync = "always"
 	}
-	if n.cfg.TLS != nil && len(n.cfg.TLS.Certificates) > 0 {
-		if leaf := n.cfg.TLS.Certificates[0].Leaf; leaf != nil {
-			days := int(leaf.NotAfter.Sub(n.cfg.Now()) / (24 * time.Hour))
-			h.CertDaysLeft = &days
-		}
+	if leaf := certs.Leaf(n.cfg.TLS); leaf != nil {
+		days := certs.DaysLeft(leaf, n.cfg.Now())
+		h.CertDaysLeft = &days
 	}
 	return h
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 
+	"github.com/enmanuel/unibus/daemon/certs"
 	"github.com/enmanuel/unibus/daemon/control"
 	"github.com/enmanuel/unibus/daemon/metrics"
 )
@@ -87,10 +88,8 @@ func (n *Node) state() metrics.State {
 	if seen := n.view.LeaseSeen(n.cfg.Name); !seen.IsZero() {
 		s.LeaseAge = now.Sub(seen)
 	}
-	if n.cfg.TLS != nil && len(n.cfg.TLS.Certificates) > 0 {
-		if leaf := n.cfg.TLS.Certificates[0].Leaf; leaf != nil {
-			s.CertEnds = leaf.NotAfter
-		}
+	if leaf := certs.Leaf(n.cfg.TLS); leaf != nil {
+		s.CertEnds = leaf.NotAfter
 	}
 	streams, err := n.broker.Streams()
 	if err != nil {

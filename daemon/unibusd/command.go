@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/enmanuel/unibus/daemon/blobs"
@@ -52,7 +54,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagControlListen, EnvVars: []string{"UNIBUSD_CONTROL_LISTEN"}, Value: node.DefaultControlListen, Usage: "serve the control plane at `HOST:PORT`"},
 		&cli.StringFlag{Name: flagNATSListen, EnvVars: []string{"UNIBUSD_NATS_LISTEN"}, Value: node.DefaultNATSListen, Usage: "serve NATS clients at `HOST:PORT`"},
 		&cli.PathFlag{Name: flagSocket, EnvVars: []string{"UNIBUSD_SOCKET"}, DefaultText: "control.sock in the data directory", Usage: "open the local door at `PATH`"},
-		&cli.PathFlag{Name: flagTLSCert, EnvVars: []string{"UNIBUSD_TLS_CERT"}, DefaultText: "none, on loopback only", Usage: "present the certificate chain in `FILE` (PEM)"},
+		&cli.PathFlag{Name: flagTLSCert, EnvVars: []string{"UNIBUSD_TLS_CERT"}, DefaultText: "none, on loopback only", Usage: "present the certificate chain in `FILE` (PEM); a new one is taken within seconds, or at SIGHUP"},
 		&cli.PathFlag{Name: flagTLSKey, EnvVars: []string{"UNIBUSD_TLS_KEY"}, Usage: "with the private key in `FILE` (PEM)"},
 		&cli.StringFlag{Name: flagBootstrapAdmin, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ADMIN"}, Usage: "make `[HANDLE:]SIGNPUB` an admin if there is none yet"},
 		&cli.StringFlag{Name: flagBootstrapEntry, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ENTRY"}, Usage: "store the directory `ENTRY` that the bus root signed if its handle has none yet"},
@@ -102,13 +104,7 @@ func serve(c *cli.Call) error {
 	if err != nil {
 		return advise(cfg, err)
 	}
-	var failure error
-	select {
-	case <-c.Done():
-		logger.Info("stopping", "cause", context.Cause(c.Context))
-	case failure = <-n.Failed():
-		logger.Error("stopping", "cause", failure)
-	}
+	failure := attend(c.Context, n, logger)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), stopTimeout)
 	defer cancel()
 	if err := n.Stop(ctx); err != nil {
@@ -116,6 +112,26 @@ func serve(c *cli.Call) error {
 	}
 	logger.Info("stopped")
 	return advise(cfg, failure)
+}
+
+// attend waits until the node is to end, and returns why if that is a failure. A
+// hangup has it look at its certificate again, as supervisors reload daemons.
+func attend(ctx context.Context, n *node.Node, logger *slog.Logger) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-hangup:
+			n.ReloadCertificate()
+		case <-ctx.Done():
+			logger.Info("stopping", "cause", context.Cause(ctx))
+			return nil
+		case failure := <-n.Failed():
+			logger.Error("stopping", "cause", failure)
+			return failure
+		}
+	}
 }
 
 func config(c *cli.Call, logger *slog.Logger) (node.Config, error) {
@@ -159,22 +175,11 @@ func config(c *cli.Call, logger *slog.Logger) (node.Config, error) {
 		}
 		cfg.BootstrapEntry = entry
 	}
-	cfg.TLS, err = loadTLS(c.Path(flagTLSCert), c.Path(flagTLSKey))
-	return cfg, err
-}
-
-func loadTLS(cert, key string) (*tls.Config, error) {
-	if cert == "" && key == "" {
-		return nil, nil
+	cfg.CertFile, cfg.KeyFile = c.Path(flagTLSCert), c.Path(flagTLSKey)
+	if (cfg.CertFile == "") != (cfg.KeyFile == "") {
+		return cfg, cli.Usagef("--%s and --%s go together", flagTLSCert, flagTLSKey)
 	}
-	if cert == "" || key == "" {
-		return nil, cli.Usagef("--%s and --%s go together", flagTLSCert, flagTLSKey)
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, bus.Errorf(bus.CodeUsage, "load certificate: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}, nil
+	return cfg, nil
 }
 
 func newLogger(c *cli.Call) (*slog.Logger, error) {
