@@ -13,6 +13,17 @@ import (
 	"github.com/enmanuel/unibus/lib/cli"
 )
 
-func main() {
-	os.Exit(cli.Program{Root: command(), Local: true}.Main())
+func main() { os.Exit(program().Main()) }
+
+// program is the daemon.
+func program() cli.Program {
+	return cli.Program{
+		Root:  command(),
+		Local: true,
+		Files: [][2]string{
+			{"DIR/unibus.db", "users, cards, heads, records, sealed keys, spent nonces (SQLite); DIR is the one of --data"},
+			{"DIR/jetstream/", "the frames of persisted rooms, as ciphertext"},
+			{"DIR/control.sock", "the local door: user administration for root and the daemon's own user"},
+		},
+	}
 }

@@ -33,7 +33,7 @@ import (
 // test binary under their names.
 func TestMain(m *testing.M) {
 	commands := map[string]func() int{
-		"unibusd": func() int { return cli.Program{Root: command(), Local: true}.Main() },
+		"unibusd": func() int { return program().Main() },
 	}
 	for _, tool := range []func() *cli.Command{
 		initcmd.Command, keygen.Command, ctxcmd.Command, usermgr.Command, room.Command, pub.Command, sub.Command,

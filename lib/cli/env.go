@@ -27,10 +27,11 @@ type Env struct {
 	Now  func() time.Time
 	Rand io.Reader
 
-	Executable string // absolute path of the running program, "" if not known
-	Version    string // of the running program, for --version
-	Commit     string // that it was built from, "" if not known
-	Terminal   string // path of the controlling terminal, "" to never ask anybody
+	Executable string    // absolute path of the running program, "" if not known
+	Version    string    // of the running program, for --version
+	Commit     string    // that it was built from, "" if not known
+	Committed  time.Time // when that was, zero if not known
+	Terminal   string    // path of the controlling terminal, "" to never ask anybody
 }
 
 // System returns the environment of this process.
@@ -39,7 +40,7 @@ func System() *Env {
 	if err != nil {
 		exe = "" // it only helps finding plug-ins, and PATH does too
 	}
-	version, commit := build()
+	version, commit, committed := build()
 	return &Env{
 		Args:       os.Args,
 		Environ:    os.Environ(),
@@ -51,22 +52,28 @@ func System() *Env {
 		Executable: exe,
 		Version:    version,
 		Commit:     commit,
+		Committed:  committed,
 		Terminal:   "/dev/tty",
 	}
 }
 
 // build is what the linker recorded: the version of the module, "devel" where
-// there is none, and the commit, with "+dirty" where files were changed.
-func build() (version, commit string) {
+// there is none, and the commit, with "+dirty" where files were
+// changed, and its time.
+func build() (version, commit string, committed time.Time) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown", ""
+		return "unknown", "", committed
 	}
 	dirty := false
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
 			commit = s.Value
+		case "vcs.time":
+			if at, err := time.Parse(time.RFC3339, s.Value); err == nil {
+				committed = at
+			}
 		case "vcs.modified":
 			dirty = s.Value == "true"
 		}
@@ -77,7 +84,7 @@ func build() (version, commit string) {
 	if version = info.Main.Version; version == "" || version == "(devel)" {
 		version = "devel"
 	}
-	return version, commit
+	return version, commit, committed
 }
 
 // LookupEnv returns the value of an environment variable and whether it is set.

@@ -26,9 +26,13 @@ type manual struct {
 	sections []section
 }
 
-// manualOf collects the help of the last command of path. full describes the
-// flags of every command too, where help below the root only names them.
-func manualOf(path []*Command, globals []Flag, external []*Command, full bool) manual {
+// exitTitle is the section with the exit statuses.
+const exitTitle = "Exit status"
+
+// manualOf collects the help of the last command of path. full leaves away the
+// exit statuses, which a manual page has with their meanings.
+func (f *frame) manualOf(path []*Command, external []*Command, full bool) manual {
+	globals := f.globals
 	inv := invocation{path: path}
 	cmd, name := inv.leaf(), inv.command()
 	m := manual{name: name, usage: cmd.Usage}
@@ -51,13 +55,16 @@ func manualOf(path []*Command, globals []Flag, external []*Command, full bool) m
 	}
 	own := slices.DeleteFunc(visibleFlags(cmd), func(f Flag) bool { return slices.Contains(globals, f) })
 	if len(own) > 0 {
-		m.sections = append(m.sections, section{title: "Flags", items: flagItems(own)})
+		m.sections = append(m.sections, section{title: "Flags", items: f.flagItems(own)})
 	}
-	common := section{title: "Flags of every command", items: flagItems(globals)}
-	if !full {
+	common := section{title: "Flags of every command", items: f.flagItems(globals)}
+	if !full && len(path) > 1 {
 		common.items, common.text = nil, flagNames(globals)+"; see "+path[0].Name+" --help"
 	}
-	m.sections = append(m.sections, common, section{title: "Exit status", text: exitText, plain: true})
+	m.sections = append(m.sections, common)
+	if !full {
+		m.sections = append(m.sections, section{title: exitTitle, text: exitText, plain: true})
+	}
 	return m
 }
 
@@ -102,16 +109,16 @@ func flagNames(flags []Flag) string {
 	return strings.Join(names, " ")
 }
 
-func flagItems(flags []Flag) [][2]string {
+func (f *frame) flagItems(flags []Flag) [][2]string {
 	var items [][2]string
-	for _, f := range flags {
-		d, ok := f.(ucli.DocGenerationFlag)
+	for _, flag := range flags {
+		d, ok := flag.(ucli.DocGenerationFlag)
 		if !ok {
 			continue
 		}
 		placeholder, usage := unquote(d.GetUsage())
 		var names []string
-		for _, n := range f.Names() {
+		for _, n := range flag.Names() {
 			if len(n) == 1 {
 				names = slices.Insert(names, 0, "-"+n)
 			} else {
@@ -128,7 +135,7 @@ func flagItems(flags []Flag) [][2]string {
 				usage += " (default " + v + ")"
 			}
 		}
-		if vars := envVars(f); len(vars) > 0 {
+		if vars := f.envVars(flag); len(vars) > 0 {
 			usage += " [$" + strings.Join(vars, ", $") + "]"
 		}
 		items = append(items, [2]string{name, usage})
@@ -153,7 +160,7 @@ func (f *frame) help(w io.Writer) error {
 	if f.external != nil && len(f.inv.path) == 1 {
 		external = f.externalCommands()
 	}
-	_, err := io.WriteString(w, manualOf(f.inv.path, f.globals, external, len(f.inv.path) == 1).text())
+	_, err := io.WriteString(w, f.manualOf(f.inv.path, external, false).text())
 	return err
 }
 

@@ -302,6 +302,14 @@ func envVars(f Flag) []string {
 	return nil
 }
 
+// envVars returns the variables of a flag, also after they were forgotten.
+func (f *frame) envVars(flag Flag) []string {
+	if vars, ok := f.vars[flag]; ok {
+		return vars
+	}
+	return envVars(flag)
+}
+
 func takesValue(f Flag) bool {
 	d, ok := f.(ucli.DocGenerationFlag)
 	return !ok || d.TakesValue()

@@ -28,6 +28,9 @@ type Program struct {
 	// Local leaves away the flags that choose a bus, an identity and a timeout,
 	// for programs that are no client of a bus, such as the daemon.
 	Local bool
+	// Files are those that the program reads and writes, each with what it is,
+	// for manual pages. Those of every client of a bus are known.
+	Files [][2]string
 }
 
 // Tool makes a command a program of its own, called "unibus-" and the name of
@@ -92,6 +95,9 @@ type frame struct {
 	stdout   *stream
 	stderr   *stream
 
+	local     bool
+	files     [][2]string
+	vars      map[Flag][]string // environment variables of flags whose own list had to be emptied
 	variables map[string]string // the environment variable of each of globals that has one
 
 	mu          sync.Mutex
@@ -125,6 +131,9 @@ func (p Program) frame(env *Env, failed func(error)) (*frame, error) {
 		stdout:   &stream{w: env.Stdout, failed: failed},
 		stderr:   &stream{w: env.Stderr, failed: func(error) {}},
 
+		local:       p.Local,
+		files:       p.Files,
+		vars:        map[Flag][]string{},
 		variables:   map[string]string{},
 		descriptors: map[int]*os.File{},
 		passphrases: map[string]string{},
@@ -203,6 +212,7 @@ func (f *frame) version() error {
 func (f *frame) action(ctx context.Context) error {
 	for _, cmd := range f.inv.path {
 		for _, flag := range cmd.Flags {
+			f.vars[flag] = envVars(flag)
 			forgetEnvVars(flag)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	ucli "github.com/urfave/cli/v2"
 
@@ -82,7 +83,7 @@ func TestEveryCommandHasHelpAndAManualPage(t *testing.T) {
 		env := &cli.Env{
 			Args:    append(strings.Fields(path), "--help"),
 			Environ: []string{"HOME=" + t.TempDir()},
-			Stdin:   strings.NewReader(""), Stdout: &out, Stderr: &errs,
+			Stdin:   strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: time.Now,
 		}
 		if cmd.SkipFlagParsing {
 			env.Args = slices.Insert(strings.Fields(path), 1, "help")
