@@ -3,7 +3,7 @@
 // holds the key, travels in a message.
 //
 // Start with [Seal] and [Open]; [Ref.Encode] and [Parse] are for the message,
-// whose header [Header] holds the reference.
+// whose header [bus.HeaderBlob] holds the reference.
 //
 // Sealed bytes are an age file (age-encryption.org/v1) for one recipient of the
 // hybrid post-quantum kind, whose identity was made for this blob alone:

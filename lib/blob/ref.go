@@ -13,10 +13,6 @@ import (
 	"github.com/enmanuel/unibus/lib/wire"
 )
 
-// Header is the key of the header whose value is the encoded reference of the
-// blob that a message brings.
-const Header = "unibus-blob"
-
 // Form of an identity: 32 bytes in Bech32, in the alphabet of BIP 173, which
 // age writes in upper case.
 const (

@@ -19,6 +19,9 @@ const (
 	// HeaderError says in a reply that the request failed where it was handled,
 	// and why, in UTF-8 for people.
 	HeaderError = HeaderPrefix + "error"
+	// HeaderBlob brings a blob: its value is the reference, in the encoding of
+	// docs/protocol.md, section 10.
+	HeaderBlob = HeaderPrefix + "blob"
 	// HeaderExit is the exit status of the command that made the body, in
 	// decimal digits.
 	HeaderExit = HeaderPrefix + "exit"

@@ -51,6 +51,8 @@ func newControl(c Config, signer httpsig.Signer, tlsConfig *tls.Config) (*contro
 				ForceAttemptHTTP2:   true,
 				MaxIdleConnsPerHost: cardFetchers,
 				IdleConnTimeout:     90 * time.Second,
+				// How long a server that knows nothing of 100-continue is waited for.
+				ExpectContinueTimeout: time.Second,
 			},
 			// A signature is for one address; whoever redirects is not a node.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

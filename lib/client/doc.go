@@ -23,6 +23,7 @@
 //   - cursor.go, settle.go: [Cursor], a place in a room that survives restarts, and
 //     which messages it counts as done.
 //   - users.go, resolve.go, cards.go: accounts, handles and cards.
+//   - blob.go, blobput.go, blobget.go, blobhttp.go: files beside messages.
 //   - event.go: [Event]. state.go: what is kept on disk.
 //
 // # What it guarantees

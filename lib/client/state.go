@@ -32,6 +32,7 @@ const (
 //	unsettled/        signed records of which it is not known whether they count
 //	lineage/          how the head pins were reached
 //	cursors/          places of durable readers
+//	blobs/            what is sealed and not yet sent, or fetched in part
 //	proofs/           what proves a fork or an equivocation
 type state struct {
 	dir  string

@@ -46,6 +46,12 @@ func testLogger(t *testing.T) *slog.Logger {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWith(t, func(*world) {})
+}
+
+// newWorldWith is newWorld with a node that change has set up.
+func newWorldWith(t *testing.T, change func(*world)) *world {
+	t.Helper()
 	root, err := identity.GenerateRoot(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +69,7 @@ func newWorld(t *testing.T) *world {
 		BootstrapAdmin: &node.Admin{Handle: "admin", SignPub: admin.SignPub()},
 		Logger:         testLogger(t),
 	}}
+	change(w)
 	w.start()
 	t.Cleanup(func() { w.stop() })
 	w.admin = w.dial(admin, nil)

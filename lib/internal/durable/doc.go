@@ -3,7 +3,7 @@
 // other processes. Identity files, head pins and contexts are kept with it.
 //
 // Start with [WriteFile] for a file that is replaced, [CreateFile] for one that
-// must never be, [Lock] around reading a file and replacing it, and
+// must never be, [CopyFile] for one that is too large to hold, [Lock] around reading a file and replacing it, and
 // [CheckPrivate] before trusting a file that holds a secret. [Adopt] is for what
 // root makes for the daemon. [MkdirAll] makes the directory they go into.
 //

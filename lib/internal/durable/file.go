@@ -1,8 +1,10 @@
 package durable
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,7 +20,21 @@ import (
 // After an error path holds either the old content or the new, never a
 // mixture, unless it did not exist: then it may still not.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	aside, err := writeAside(path, data, mode)
+	return replace(path, bytes.NewReader(data), mode)
+}
+
+// CopyFile is [CreateFile], or with overwrite [WriteFile], with what src gives
+// as the content. An error of src leaves path as it was; of the content nothing
+// but a buffer is held.
+func CopyFile(path string, src io.Reader, mode fs.FileMode, overwrite bool) error {
+	if overwrite {
+		return replace(path, src, mode)
+	}
+	return create(path, src, mode)
+}
+
+func replace(path string, src io.Reader, mode fs.FileMode) error {
+	aside, err := writeAside(path, src, mode)
 	if err != nil {
 		return fmt.Errorf("write file %s: %w", path, err)
 	}
@@ -40,7 +56,11 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 // changes. Of several callers at once, in this process or in others, exactly
 // one succeeds. After any other error path does not exist.
 func CreateFile(path string, data []byte, mode fs.FileMode) error {
-	aside, err := writeAside(path, data, mode)
+	return create(path, bytes.NewReader(data), mode)
+}
+
+func create(path string, src io.Reader, mode fs.FileMode) error {
+	aside, err := writeAside(path, src, mode)
 	if err != nil {
 		return fmt.Errorf("create file %s: %w", path, err)
 	}
@@ -60,15 +80,15 @@ func CreateFile(path string, data []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// writeAside writes data to a new file beside path, down to the disk, and
+// writeAside writes what src gives to a new file beside path, down to the disk, and
 // returns the new file's path. On error it leaves no file.
-func writeAside(path string, data []byte, mode fs.FileMode) (aside string, err error) {
+func writeAside(path string, src io.Reader, mode fs.FileMode) (aside string, err error) {
 	// CreateTemp makes the file 0600: nobody else reads a secret before its mode is set.
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return "", err
 	}
-	_, err = f.Write(data)
+	_, err = io.Copy(f, src)
 	if err == nil {
 		err = f.Chmod(mode.Perm())
 	}
