@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/enmanuel/unibus/daemon/lobby"
 	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/bus"
 )
@@ -155,7 +156,11 @@ func (b *Broker) Open(members server.Authentication) error {
 		dial:     b.srv.InProcessConn,
 		listener: listener,
 		conns:    make(map[net.Conn]struct{}),
+		guests:   make(map[string]*lobby.Guest),
 	}
+	g.lobby = lobby.New(0, 0, g.evicted)
+	known := g.known
+	b.door.known.Store(&known)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.down {

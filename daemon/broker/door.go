@@ -19,6 +19,7 @@ type door struct {
 	mark     string
 	accounts map[Account]*server.Account // complete before the first connection
 	members  atomic.Pointer[server.Authentication]
+	known    atomic.Pointer[func(remote string)] // told who was admitted
 }
 
 func newDoor() *door {
@@ -43,7 +44,17 @@ func (d *door) Check(c server.ClientAuthentication) bool {
 		return ok
 	}
 	members := d.members.Load()
-	return same(opts.Password, d.mark) && members != nil && (*members).Check(c)
+	if !same(opts.Password, d.mark) || members == nil {
+		return false
+	}
+	remote := opts.Username // Check puts a name in its place
+	if !(*members).Check(c) {
+		return false
+	}
+	if known := d.known.Load(); known != nil {
+		(*known)(remote)
+	}
+	return true
 }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/lobby"
 	"github.com/enmanuel/unibus/daemon/metrics"
 )
 
@@ -27,9 +29,13 @@ type gate struct {
 	dial     func() (net.Conn, error) // to the server
 	listener net.Listener
 
+	lobby *lobby.Lobby
+
 	running sync.WaitGroup
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{}
+	guests  map[string]*lobby.Guest // by remote address, those not known yet
+	told    time.Time               // when the operator last heard of a crowd
 	closed  bool
 }
 
@@ -82,6 +88,47 @@ func (g *gate) untrack(conn net.Conn) {
 	delete(g.conns, conn)
 }
 
+// welcome takes a connection into the lobby until it ends or its member is known.
+func (g *gate) welcome(conn net.Conn) (leave func()) {
+	remote := conn.RemoteAddr().String()
+	guest := g.lobby.Enter(lobby.Source(remote), func() { conn.Close() })
+	g.mu.Lock()
+	g.guests[remote] = guest
+	g.mu.Unlock()
+	return func() {
+		guest.Leave()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.guests[remote] == guest {
+			delete(g.guests, remote)
+		}
+	}
+}
+
+// known takes the connection from a remote address out of the lobby.
+func (g *gate) known(remote string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if guest := g.guests[remote]; guest != nil {
+		guest.Admit()
+		delete(g.guests, remote)
+	}
+}
+
+// tellEvery is how often the operator hears of a crowd.
+const tellEvery = time.Minute
+
+// evicted tells the operator that strangers had to make room.
+func (g *gate) evicted(from netip.Addr) {
+	g.metrics.ConnRefused(metrics.Data, metrics.ReasonStranger)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now := time.Now(); g.told.IsZero() || now.Sub(g.told) >= tellEvery {
+		g.told = now
+		g.log.Warn("strangers crowd; the oldest of their connections are closed", "remote", from, "waiting", g.lobby.Waiting())
+	}
+}
+
 // handle joins a member's connection to the server until one of them ends.
 func (g *gate) handle(conn net.Conn) {
 	defer conn.Close()
@@ -89,6 +136,7 @@ func (g *gate) handle(conn net.Conn) {
 		return
 	}
 	defer g.untrack(conn)
+	defer g.welcome(conn)()
 	defer g.metrics.ConnOpened(metrics.Data)()
 	inside, err := g.dial()
 	if err != nil {

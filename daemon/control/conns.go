@@ -1,11 +1,13 @@
 package control
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/lobby"
 	"github.com/enmanuel/unibus/daemon/metrics"
 )
 
@@ -14,17 +16,23 @@ import (
 // another node instead of waiting. TLS belongs above it: a handshake costs more
 // than what it protects from.
 func (s *Server) LimitConns(l net.Listener) net.Listener {
-	return &limitedListener{Listener: l, server: s, from: make(map[netip.Addr]int)}
+	limited := &limitedListener{Listener: l, server: s, from: make(map[netip.Addr]int)}
+	limits := s.cfg.Limits
+	limited.lobby = lobby.New(limits.Strangers, limits.AddressStrangers, limited.evicted)
+	return limited
 }
 
 type limitedListener struct {
 	net.Listener
 	server *Server
+	lobby  *lobby.Lobby
 
 	mu   sync.Mutex
 	all  int
 	from map[netip.Addr]int // none is zero
 	told time.Time          // when the operator last heard of it
+
+	toldOfStrangers time.Time
 }
 
 // Accept implements [net.Listener].
@@ -34,14 +42,30 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := sourceOf(conn.RemoteAddr().String())
+		from := lobby.Source(conn.RemoteAddr().String())
 		if l.take(from) {
 			closed := l.server.cfg.Metrics.ConnOpened(metrics.Control)
-			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { l.release(from); closed() })}, nil
+			guest := l.lobby.Enter(from, func() {
+				if err := conn.Close(); err != nil {
+					l.server.log.Debug("close connection of a stranger", "error", err)
+				}
+			})
+			return &limitedConn{Conn: conn, guest: guest, release: sync.OnceFunc(func() { guest.Leave(); l.release(from); closed() })}, nil
 		}
 		if err := conn.Close(); err != nil {
 			l.server.log.Debug("close connection beyond the limit", "error", err)
 		}
+	}
+}
+
+// evicted tells the operator that strangers had to make room.
+func (l *limitedListener) evicted(from netip.Addr) {
+	l.server.cfg.Metrics.ConnRefused(metrics.Control, metrics.ReasonStranger)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := l.server.cfg.Now(); l.toldOfStrangers.IsZero() || now.Sub(l.toldOfStrangers) >= tellEvery {
+		l.toldOfStrangers = now
+		l.server.log.Warn("strangers crowd; the oldest of their connections are closed", "remote", from, "waiting", l.lobby.Waiting())
 	}
 }
 
@@ -80,6 +104,7 @@ func (l *limitedListener) release(from netip.Addr) {
 // limitedConn counts until it is closed.
 type limitedConn struct {
 	net.Conn
+	guest   *lobby.Guest
 	release func()
 }
 
@@ -96,4 +121,25 @@ func (c *limitedConn) CloseWrite() error {
 		return half.CloseWrite()
 	}
 	return nil
+}
+
+// guestKey is where the context of a connection has its place in the lobby.
+type guestKey struct{}
+
+// withGuest puts the place of a limited connection into its context.
+func withGuest(ctx context.Context, conn net.Conn) context.Context {
+	if secured, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS is above
+		conn = secured.NetConn()
+	}
+	if limited, ok := conn.(*limitedConn); ok {
+		return context.WithValue(ctx, guestKey{}, limited.guest)
+	}
+	return ctx
+}
+
+// known takes the connection of a request out of the lobby.
+func known(ctx context.Context) {
+	if guest, ok := ctx.Value(guestKey{}).(*lobby.Guest); ok {
+		guest.Admit()
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/enmanuel/unibus/daemon/lobby"
 	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -41,6 +42,11 @@ type Limits struct {
 	Connections        int // of everybody; default 10,000
 	AddressConnections int // of one address; default 1,000
 
+	// Strangers is how many of the connections may be of peers that have not
+	// made a signed request yet, and AddressStrangers how many of those of one
+	// address: beyond, the oldest ones are closed. See package lobby.
+	Strangers, AddressStrangers int
+
 	// OwnedRooms is how many rooms an identity may be an owner of, default
 	// 1,000. Memberships is how many rooms others may put it into, default
 	// 10,000: rooms of its own it may make beyond. Both are taken from the
@@ -72,6 +78,7 @@ func (l Limits) withDefaults() Limits {
 	}{
 		{&l.AddressRequests, 256}, {&l.IdentityRequests, 64},
 		{&l.Connections, 10_000}, {&l.AddressConnections, 1000},
+		{&l.Strangers, lobby.DefaultSize}, {&l.AddressStrangers, lobby.DefaultSource},
 		{&l.OwnedRooms, 1000}, {&l.Memberships, 10_000},
 	} {
 		if *n.field == 0 {
@@ -95,7 +102,7 @@ const (
 // watches a node must not be locked out with those who flood it.
 func (s *Server) limitAddresses(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		from := sourceOf(r.RemoteAddr)
+		from := lobby.Source(r.RemoteAddr)
 		if r.URL.Path == api.HealthPath() || r.URL.Path == api.ReadyPath() || s.trusts(from) {
 			next.ServeHTTP(w, r)
 			return
@@ -113,7 +120,7 @@ func (s *Server) limitAddresses(next http.Handler) http.Handler {
 
 // limitUnsigned counts a change that nobody has signed as a request.
 func (s *Server) limitUnsigned(req *request) error {
-	from := sourceOf(req.RemoteAddr)
+	from := lobby.Source(req.RemoteAddr)
 	if s.trusts(from) {
 		return nil
 	}
@@ -144,26 +151,6 @@ func (s *Server) limitIdentity(req *request, rt route) error {
 // trusts reports whether a source is outside the limits of addresses.
 func (s *Server) trusts(from netip.Addr) bool {
 	return s.cfg.Limits.TrustLoopback && from.IsLoopback()
-}
-
-// sourceOf returns what the peers of one place have in common: an IPv4
-// address, or the first address of an IPv6 /64, since whoever has one address
-// of those has all. Loopback stays as it is. Without an address that can be
-// read it is the zero value, which all such peers share.
-func sourceOf(remote string) netip.Addr {
-	peer, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr := peer.Addr().Unmap().WithZone("")
-	if addr.Is4() || addr.IsLoopback() {
-		return addr
-	}
-	prefix, err := addr.Prefix(64)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return prefix.Addr()
 }
 
 // limited is a request that was one too many. Its code is

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,40 +26,20 @@ func TestLimitsHaveDefaults(t *testing.T) {
 	for name, c := range map[string]struct{ in, want Limits }{
 		"nothing set": {Limits{}, Limits{
 			Address: Rate{400, 2000}, Unsigned: Rate{1, 30}, Reads: Rate{100, 400}, Changes: Rate{20, 100},
-			AddressRequests: 256, IdentityRequests: 64, Connections: 10_000, AddressConnections: 1000,
+			AddressRequests: 256, IdentityRequests: 64, Connections: 10_000, AddressConnections: 1000, Strangers: 2000, AddressStrangers: 500,
 			OwnedRooms: 1000, Memberships: 10_000,
 		}},
 		"all set": {
-			Limits{Rate{1, 2}, Rate{1, 3}, Rate{3, 4}, Rate{-1, 0}, 5, 6, 7, -1, 8, 9, true},
-			Limits{Rate{1, 2}, Rate{1, 3}, Rate{3, 4}, Rate{-1, 1}, 5, 6, 7, -1, 8, 9, true},
+			Limits{Rate{1, 2}, Rate{1, 3}, Rate{3, 4}, Rate{-1, 0}, 5, 6, 7, -1, 8, 9, 10, 11, true},
+			Limits{Rate{1, 2}, Rate{1, 3}, Rate{3, 4}, Rate{-1, 1}, 5, 6, 7, -1, 8, 9, 10, 11, true},
 		},
 		"no burst": {
-			Limits{Rate{1.5, 0}, Rate{0.2, 0}, Rate{0.1, 0}, Rate{7, -1}, 5, 6, 7, 8, 9, 10, false},
-			Limits{Rate{1.5, 1}, Rate{0.2, 1}, Rate{0.1, 1}, Rate{7, 7}, 5, 6, 7, 8, 9, 10, false},
+			Limits{Rate{1.5, 0}, Rate{0.2, 0}, Rate{0.1, 0}, Rate{7, -1}, 5, 6, 7, 8, 9, 10, 11, 12, false},
+			Limits{Rate{1.5, 1}, Rate{0.2, 1}, Rate{0.1, 1}, Rate{7, 7}, 5, 6, 7, 8, 9, 10, 11, 12, false},
 		},
 	} {
 		if diff := cmp.Diff(c.want, c.in.withDefaults()); diff != "" {
 			t.Errorf("%s: %s", name, diff)
-		}
-	}
-}
-
-func TestSourcesAreTheSmallestThatOneMayHave(t *testing.T) {
-	for remote, want := range map[string]string{
-		"192.0.2.1:443":             "192.0.2.1",
-		"[::ffff:192.0.2.1]:443":    "192.0.2.1",
-		"[2001:db8:1:2:3:4:5:6]:1":  "2001:db8:1:2::",
-		"[2001:db8:1:2:ffff::1]:9":  "2001:db8:1:2::",
-		"[2001:db8:1:3:3:4:5:6]:1":  "2001:db8:1:3::",
-		"[fe80::1%eth0]:1":          "fe80::",
-		"[::1]:80":                  "::1",
-		"127.0.0.7:80":              "127.0.0.7",
-		"@":                         "invalid IP",
-		"":                          "invalid IP",
-		"somewhere.example.com:443": "invalid IP",
-	} {
-		if got := sourceOf(remote).String(); got != want {
-			t.Errorf("%q is from %s, want %s", remote, got, want)
 		}
 	}
 }
@@ -435,5 +417,40 @@ func TestLimitedConnectionsCloseInHalves(t *testing.T) {
 	}
 	if n, err := conn.Read(make([]byte, 1)); n != 1 || err != nil {
 		t.Errorf("read %d bytes, %v", n, err)
+	}
+}
+
+// Whoever holds connections open without saying who they are closes their own.
+func TestStrangersMakeRoomAndMembersStay(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Limits.Strangers = 2 })
+	status, err := w.call(w.owner, http.MethodGet, api.RoomsPath(), nil, nil)
+	w.want("member", status, err, 200, "")
+	var strangers []net.Conn
+	for range 5 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		w.must(err)
+		t.Cleanup(func() { conn.Close() })
+		w.must(conn.SetDeadline(time.Now().Add(10 * time.Second)))
+		strangers = append(strangers, conn)
+	}
+	for i, conn := range strangers[:3] {
+		if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("stranger %d stayed: %v", i, err)
+		}
+	}
+	// The member's connection is the one from before, which proves that it
+	// was not closed.
+	reused := false
+	ctx := httptrace.WithClientTrace(w.ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }})
+	r, body := w.request(http.MethodGet, api.RoomsPath(), nil)
+	r = r.WithContext(ctx)
+	w.sign(r, body, w.owner, w.now)
+	status, err = w.do(r, nil)
+	w.want("member again", status, err, 200, "")
+	if !reused {
+		t.Error("the member had to connect again")
+	}
+	if !strings.Contains(w.log.String(), "strangers crowd") {
+		t.Error("the operator was not told")
 	}
 }

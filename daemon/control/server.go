@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"path"
@@ -210,7 +211,9 @@ func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnContext:       withPeer,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return withGuest(withPeer(ctx, conn), conn)
+		},
 		// What it reports is the doing of strangers: broken handshakes, cut lines.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

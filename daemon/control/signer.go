@@ -70,6 +70,7 @@ func (s *Server) admit(req *request, rt route) (err error) {
 			return err
 		}
 	}
+	known(req.ctx)
 	if !rt.changes() {
 		return nil
 	}

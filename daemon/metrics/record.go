@@ -18,6 +18,7 @@ const (
 	ReasonLimit        Reason = "limit"         // too many connections of everybody
 	ReasonAddressLimit Reason = "address_limit" // too many of one address
 	ReasonGreeting     Reason = "greeting"      // it broke off, or stayed silent, before anybody was known behind it
+	ReasonStranger     Reason = "stranger"      // it had to make room before anybody was known behind it
 	ReasonProtocol     Reason = "protocol"      // it sent what no client sends
 )
 
