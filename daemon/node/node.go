@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/enmanuel/unibus/daemon/access"
@@ -47,6 +48,8 @@ type Node struct {
 	public  net.Listener
 	scraped net.Listener // nil without [Config].MetricsListen
 	debug   net.Listener // nil without [Config].DebugListen
+
+	probing atomic.Bool // by Healthy
 
 	failed chan error // at most one
 	undo   []func(context.Context) error
@@ -198,15 +201,17 @@ func (n *Node) openBlobs(context.Context) error {
 	return nil
 }
 
+// busKey is where a store says which bus it belongs to.
+const busKey = "bus"
+
 // claimStore makes sure that the store belongs to this bus: the id is written
 // once and never changes.
 func (n *Node) claimStore(ctx context.Context) error {
-	const key = "bus"
-	_, err := n.store.Create(ctx, store.Control, key, n.cfg.BusID[:], 0)
+	_, err := n.store.Create(ctx, store.Control, busKey, n.cfg.BusID[:], 0)
 	if err == nil || !errors.Is(err, bus.ErrExists) {
 		return err
 	}
-	entry, err := n.store.Get(ctx, store.Control, key)
+	entry, err := n.store.Get(ctx, store.Control, busKey)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -85,6 +86,7 @@ func command() *cli.Command {
 				Usage:  "print each effective setting and where it comes from",
 				Action: cli.Action(settings),
 			},
+			healthCommand(),
 			about.Completion("unibusd"),
 			about.Man("unibusd"),
 		},
@@ -100,11 +102,18 @@ func serve(c *cli.Call) error {
 	if err != nil {
 		return err
 	}
+	boss, err := newSupervisor(logger)
+	if err != nil {
+		return err
+	}
+	boss.starting()
 	n, err := node.Start(c.Context, cfg)
 	if err != nil {
 		return advise(cfg, err)
 	}
-	failure := attend(c.Context, n, logger)
+	boss.ready(n)
+	failure := attend(c.Context, n, boss, logger)
+	boss.stopping(stopTimeout)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), stopTimeout)
 	defer cancel()
 	if err := n.Stop(ctx); err != nil {
@@ -116,14 +125,20 @@ func serve(c *cli.Call) error {
 
 // attend waits until the node is to end, and returns why if that is a failure. A
 // hangup has it look at its certificate again, as supervisors reload daemons.
-func attend(ctx context.Context, n *node.Node, logger *slog.Logger) error {
+// Meanwhile the supervisor hears how it is.
+func attend(ctx context.Context, n *node.Node, boss *supervisor, logger *slog.Logger) error {
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	var watched sync.WaitGroup
+	watched.Go(func() { boss.watch(watching, n) })
+	defer watched.Wait()
+	defer stopWatching()
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	for {
 		select {
 		case <-hangup:
-			n.ReloadCertificate()
+			boss.reload(n.ReloadCertificate)
 		case <-ctx.Done():
 			logger.Info("stopping", "cause", context.Cause(ctx))
 			return nil

@@ -99,6 +99,11 @@ var rules = []rule{
 		why:  "Prometheus is known in one package; the others say what happened",
 	},
 	{
+		who: []string{"..."}, except: []string{"daemon/unibusd"},
+		what: []string{"github.com/coreos/go-systemd/..."},
+		why:  "it reads the environment of the process, which is for main alone",
+	},
+	{
 		who: []string{"daemon/metrics"}, what: []string{"lib/...", "daemon/...", "tools/..."}, allow: []string{"lib/bus", "lib/store"},
 		why: "metrics count what they are told and know nothing of who tells",
 	},
