@@ -11,8 +11,8 @@
 // [Record] and [Frame] sign what the packages room and frame refuse to sign.
 //
 // The tests of this package are the table of lies, docs/lies.md: for each lie,
-// the check that catches it, that nothing was released or sent, and, in package
-// mutants, that the row fails once the check is gone.
+// the error that it raises, that nothing was released or sent, and, with the flag
+// -mutants, that the row fails once the check that catches it is gone.
 //
 // Only tests import this package. It starts no node and knows no client.
 package hostile

@@ -92,6 +92,19 @@ var recordLies = []lie{
 		},
 	},
 	{
+		name: "record after another than the head", who: member, told: "a record of the next epoch that names no record known as the one before", want: bus.CodeFork,
+		check: "room.Chain.Accept: the hash of the head; again in Record.Follows",
+		removed: []change{
+			{chainGo, "if r.Epoch == head.Epoch+1 && r.Prev != head.hash {", "if false {"},
+			{rulesGo, "case r.Prev != head.hash:", "case false:"},
+		},
+		tell: func(s *stage) error {
+			var d *duo
+			err := recordOf(s, func(made *duo, r *hostile.Record) { d, r.Prev = made, bus.RecordHash{1} }, byAlice)
+			return s.stopped(err, d.his)
+		},
+	},
+	{
 		name: "record by a stranger who makes itself owner", who: server, told: "a record that gives its own signer authority", want: bus.CodeNotAuthority,
 		check: "room.Record.Follows: authority in the head; again in what an admin may change",
 		removed: []change{
@@ -120,7 +133,7 @@ var recordLies = []lie{
 	{
 		name: "admin makes itself owner", who: member, told: "a record by an admin who is owner in it", want: bus.CodeTransition,
 		check:   "room.permittedToAdmin: each authority as before",
-		removed: []change{{rulesGo, "if a != head.Authorities[i] {", "if false {"}},
+		removed: []change{{rulesGo, "if a != head.Authorities[i] {", "if a != head.Authorities[i] && false {"}},
 		tell: func(s *stage) error {
 			return recordOfAdmin(s, func(_ *duo, carol *actor, r *hostile.Record) { give(r, carol, bus.RoleOwner) })
 		},

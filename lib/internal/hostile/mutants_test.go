@@ -1,6 +1,7 @@
 package hostile_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -63,12 +64,13 @@ func readOutcomes(t *testing.T) map[string]string {
 
 func writeOutcomes(t *testing.T, said map[string]string) {
 	t.Helper()
-	raw, err := json.MarshalIndent(said, "", "\t")
+	var raw bytes.Buffer
+	enc := json.NewEncoder(&raw)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "\t")
+	err := errors.Join(enc.Encode(said), os.MkdirAll(filepath.Dir(outcomes), 0o755))
 	if err == nil {
-		err = os.MkdirAll(filepath.Dir(outcomes), 0o755)
-	}
-	if err == nil {
-		err = durable.WriteFile(outcomes, append(raw, '\n'), 0o644)
+		err = durable.WriteFile(outcomes, raw.Bytes(), 0o644)
 	}
 	if err != nil {
 		t.Error(err)
@@ -132,15 +134,17 @@ func runWithout(t *testing.T, row lie) string {
 }
 
 var (
-	failureLine = regexp.MustCompile(`(?m)^\s+lies_test\.go:\d+: (.*)$`)
+	failureLine = regexp.MustCompile(`(?m)^\s+\w+_test\.go:\d+: (.*)$`)
+	countLine   = regexp.MustCompile(`^\d+ lies$`) // in front of the table
 	namesInIt   = regexp.MustCompile(`[0-9a-zA-Z_-]{43}|(secret|lie|bob|alice|carol|mallory|moved)-[0-9a-f]{24}|[0-9a-f]{16,}`)
 )
 
 // firstFailure returns what the row said, without what is another each time.
 func firstFailure(out string) string {
-	text := "panic"
-	if m := failureLine.FindStringSubmatch(out); m != nil {
-		text = m[1]
+	for _, m := range failureLine.FindAllStringSubmatch(out, -1) {
+		if !countLine.MatchString(m[1]) {
+			return namesInIt.ReplaceAllString(m[1], "…")
+		}
 	}
-	return namesInIt.ReplaceAllString(text, "…")
+	return "panic"
 }
