@@ -274,7 +274,7 @@ func TestRepliesThatAreNoProblemsStillHaveACode(t *testing.T) {
 		"broken problem":     {401, api.MediaProblem, `{"code":`, bus.ErrUnauthenticated},
 		"unknown code":       {409, api.MediaProblem, `{"code":"no_such_code"}`, bus.ErrConflict},
 		"teapot":             {418, "", "", bus.ErrMalformed},
-		"redirect":           {302, "", "", bus.ErrInternal},
+		"redirect":           {302, "", "", bus.ErrMalformed},
 	} {
 		w := httptest.NewRecorder()
 		w.Header().Set("Content-Type", c.media)

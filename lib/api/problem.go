@@ -229,7 +229,7 @@ func codeOfStatus(status int) bus.Code {
 	case http.StatusGatewayTimeout:
 		return bus.CodeTimeout
 	}
-	if status >= 400 && status < 500 {
+	if status < 500 { // also one that sends the client elsewhere, where it must not go
 		return bus.CodeMalformed
 	}
 	return bus.CodeInternal

@@ -23,6 +23,7 @@ type Exchange struct {
 	Status        int
 	Answer        []byte // the body of the answer
 	Type          string // its media type
+	Location      string // of a redirection, "" is none
 }
 
 // Reply makes v, as JSON, the answer.
@@ -144,6 +145,9 @@ func (p *Control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if x.Type != "" {
 		w.Header().Set("Content-Type", x.Type)
+	}
+	if x.Location != "" {
+		w.Header().Set("Location", x.Location)
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(x.Answer)))
 	w.WriteHeader(x.Status)

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -136,6 +138,76 @@ var publishLies = []lie{
 		},
 	},
 	{
+		name: "redirection", who: server, told: "that the records are to be had at another address", want: bus.CodeMalformed,
+		check:   "client.newControl: a signature is for one address",
+		removed: []change{{"lib/client/control.go", "return http.ErrUseLastResponse", "return nil"}},
+		tell: func(s *stage) error {
+			d := s.duo(true)
+			other, _, _ := s.elsewhere()
+			d.bob.answers(http.MethodGet, api.RecordsPath(d.hers.ID()), func(x *hostile.Exchange) {
+				x.Status, x.Answer, x.Location = http.StatusTemporaryRedirect, nil, other.URL+x.URL.RequestURI()
+			})
+			err := d.his.Refresh(s.ctx())
+			if n := len(other.Requests()); n > 0 {
+				return fmt.Errorf("%d signed requests went elsewhere: %v", n, err)
+			}
+			return err
+		},
+	},
+	{
+		name: "other servers of the bus", who: server, told: "addresses of nodes that nobody configured, before the connection breaks", want: "",
+		check:   "client.link: only configured servers",
+		removed: []change{{"lib/client/link.go", "o.IgnoreDiscoveredServers = true", "o.IgnoreDiscoveredServers = false"}},
+		tell: func(s *stage) error {
+			_, other, logins := s.elsewhere()
+			a, cfg := s.backstage(s.account("alice"))
+			a.data.Info(func(line string) string {
+				a.tell()
+				return strings.Replace(line, "{", `{"connect_urls":["`+strings.TrimPrefix(other.URL, "nats://")+`"],`, 1)
+			})
+			s.must(a.dial(cfg))
+			for n := range 2 {
+				a.data.Cut()
+				s.must(a.count(client.EventConnected, n+2))
+			}
+			if n := logins.Load(); n > 0 {
+				return fmt.Errorf("%d logins went elsewhere", n)
+			}
+			return nil
+		},
+	},
+	{
+		name: "reply by another", who: member, told: "a reply to a request that was for somebody else", want: bus.CodeNoReply,
+		check:   "client.pendingRequest: whose replies count",
+		removed: []change{{"lib/client/request.go", "if !a.from.IsZero() && m.Sender != a.from {", "if false {"}},
+		sends:   2, // the request, and the lie itself
+		tell: func(s *stage) error {
+			d := s.duo(true)
+			carol := s.actor("carol")
+			s.must(d.hers.Invite(s.ctx(), carol.ID().String(), bus.RoleWriter))
+			theirs, err := carol.AcceptRoom(s.ctx(), d.hers.ID())
+			s.must(err)
+			ctx, cancel := s.within(3 * time.Second)
+			defer cancel()
+			heard := make(chan error, 1)
+			requests := theirs.Messages(ctx, client.Now)
+			go func() {
+				for m, err := range requests {
+					if err == nil {
+						_, err = m.Reply(ctx, []byte("lie"))
+					}
+					heard <- err
+					return
+				}
+			}()
+			d.alice.tell()
+			carol.tell()
+			_, err = d.hers.Request(ctx, []byte(s.secret("request")), client.RequestOptions{From: d.bob.ID()})
+			s.must(<-heard)
+			return err
+		},
+	},
+	{
 		name: "challenge that is a text", who: server, told: "a nonce with a statement to be signed in it", want: bus.CodeNonceRefused,
 		check:   "identity.SignNonce: its characters",
 		removed: []change{{transportGo, "ok = ok && (c >= 'A'", "ok = ok && (true || c >= 'A'"}},
@@ -153,6 +225,19 @@ var publishLies = []lie{
 		removed: []change{{transportGo, "ok := len(nonce) >= shortest && len(nonce) <= longest", "ok := len(nonce) <= longest"}},
 		tell:    func(s *stage) error { return challenged(s, "A") },
 	},
+}
+
+// elsewhere is a server of the liar's own, in front of which no client should
+// ever sign anything.
+func (s *stage) elsewhere() (control *hostile.Control, data *hostile.Data, logins *atomic.Int32) {
+	s.Helper()
+	control, data, logins = hostile.NewControl(s.T, s.node.URL()), hostile.NewData(s.T, s.node.ServerURL()), &atomic.Int32{}
+	data.Heard(func(line string) {
+		if strings.HasPrefix(line, "CONNECT") {
+			logins.Add(1)
+		}
+	})
+	return control, data, logins
 }
 
 // oversteps has carol, who has an account, say something to the server that her

@@ -303,22 +303,26 @@ func (a *actor) hear(e client.Event) {
 	a.change = make(chan struct{})
 }
 
-// event waits for an event of a kind.
-func (a *actor) event(kind client.EventKind) error {
+// event waits for the first event of a kind and returns its error.
+func (a *actor) event(kind client.EventKind) error { return a.count(kind, 1) }
+
+// count waits for the nth event of a kind and returns its error.
+func (a *actor) count(kind client.EventKind, n int) error {
 	a.stage.Helper()
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for {
+		var found []error
 		a.mu.Lock()
-		i := slices.IndexFunc(a.events, func(e client.Event) bool { return e.Kind == kind })
-		change := a.change
-		var found error
-		if i >= 0 {
-			found = a.events[i].Err
+		for _, e := range a.events {
+			if e.Kind == kind {
+				found = append(found, e.Err)
+			}
 		}
+		change := a.change
 		a.mu.Unlock()
-		if i >= 0 {
-			return found
+		if len(found) >= n {
+			return found[n-1]
 		}
 		select {
 		case <-change:
