@@ -106,9 +106,10 @@ var cardLies = []lie{
 		removed: []change{{pinsGo, "case next.seq < old.seq:", "case next.seq < old.seq:\n\t\treturn pins, false, nil"}},
 		tell: func(s *stage) error {
 			bob := s.account("bob")
-			first := newCard(s, bob, s.root.BusID(), lifeOfCard)
-			_, err := bob.AddKEM(rand.Reader)
-			s.must(err)
+			a := s.dial(bob)
+			first := a.card()
+			a.close()
+			s.renewHere(bob)
 			return invitesTwice(s, bob, first.Bytes())
 		},
 	},

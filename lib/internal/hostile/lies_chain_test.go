@@ -263,12 +263,15 @@ var chainLies = []lie{
 			recs, err := other.Log(s.ctx())
 			s.must(err)
 			stray := recs[len(recs)-1]
+			blob := s.sealedFor(stray, d.bob.ID())
 			d.bob.control.Set(func(x *hostile.Exchange) {
 				switch {
 				case x.Method != http.MethodGet:
 				case x.URL.Path == api.RecordsPath(d.hers.ID()):
 					d.bob.tell()
 					x.Reply(http.StatusOK, api.RecordList{Head: stray.Epoch, Records: []api.RecordItem{{Record: stray.Bytes(), Members: stray.MembersBytes()}}})
+				case x.URL.Path == api.KeyPath(d.hers.ID(), stray.Epoch):
+					x.Reply(http.StatusOK, api.SealedKey{ID: d.bob.ID(), Blob: blob})
 				}
 			})
 			return d.his.Refresh(s.ctx())
@@ -288,24 +291,25 @@ var chainLies = []lie{
 			mallory := s.actor("mallory")
 			trap, _ := s.room(mallory, true)
 			s.must(trap.Invite(s.ctx(), bob.ID().String(), bus.RoleWriter))
-			bob.control.Instead(func(x *hostile.Exchange) bool {
-				// Bob's own signature is for the path that he asked for.
-				if x.Method != http.MethodGet || x.URL.Path != api.RecordsPath(r.ID()) {
-					return false
+			recs, err := trap.Log(s.ctx())
+			s.must(err)
+			list := api.RecordList{Head: bus.Epoch(len(recs) - 1), Records: []api.RecordItem{}}
+			blobs := map[string][]byte{}
+			for _, rec := range recs {
+				list.Records = append(list.Records, api.RecordItem{Record: rec.Bytes(), Members: rec.MembersBytes()})
+				blobs[api.KeyPath(r.ID(), rec.Epoch)] = s.sealedFor(rec, bob.ID())
+			}
+			bob.control.Set(func(x *hostile.Exchange) {
+				switch blob := blobs[x.URL.Path]; {
+				case x.Method != http.MethodGet:
+				case x.URL.Path == api.RecordsPath(r.ID()):
+					bob.tell()
+					x.Reply(http.StatusOK, list)
+				case blob != nil:
+					x.Reply(http.StatusOK, api.SealedKey{ID: bob.ID(), Blob: blob})
 				}
-				bob.tell()
-				recs, err := trap.Log(s.Context())
-				if err != nil {
-					s.Error(err)
-				}
-				list := api.RecordList{Head: bus.Epoch(len(recs) - 1), Records: []api.RecordItem{}}
-				for _, rec := range recs {
-					list.Records = append(list.Records, api.RecordItem{Record: rec.Bytes(), Members: rec.MembersBytes()})
-				}
-				x.Reply(http.StatusOK, list)
-				return true
 			})
-			_, err := bob.AcceptRoom(s.ctx(), r.ID())
+			_, err = bob.AcceptRoom(s.ctx(), r.ID())
 			return err
 		},
 	},

@@ -144,7 +144,17 @@ var frameLies = []lie{
 			{missingGo, "if _, ok := v.chain.Key(h.Epoch); !ok {", "if _, ok := v.chain.Key(min(h.Epoch, v.head.Epoch)); !ok {"},
 		},
 		tell: func(s *stage) error {
-			return hears(s, one(s, func(_ *duo, f *hostile.Frame) { f.Epoch = 99 }))
+			d := s.duo(false)
+			in := s.read(d.his, client.Now)
+			early := s.secret("early message") // with it bob has her signing key
+			s.publish(d.hers, early)
+			s.must(in.until(early))
+			f := d.frame(d.alice, 1, 0, s.lieText())
+			f.Epoch = 99
+			d.deliver(d.alice, f.Sign(d.alice.id))
+			marker := s.secret("message")
+			s.publish(d.hers, marker)
+			return in.verdict(marker)
 		},
 	},
 	{
