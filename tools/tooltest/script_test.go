@@ -2,6 +2,7 @@ package tooltest
 
 import (
 	"context"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	contextcmd "github.com/enmanuel/unibus/tools/context"
 	initcmd "github.com/enmanuel/unibus/tools/init"
 	"github.com/enmanuel/unibus/tools/keygen"
+	"github.com/enmanuel/unibus/tools/plugin"
 	"github.com/enmanuel/unibus/tools/pub"
 	"github.com/enmanuel/unibus/tools/room"
 	"github.com/enmanuel/unibus/tools/sub"
@@ -33,7 +35,10 @@ func commands() []*cli.Command {
 
 // program is a dispatcher of the commands under test.
 func program() cli.Program {
-	return cli.Program{Root: &cli.Command{Name: "unibus", Usage: "the commands under test", Subcommands: commands()}}
+	return cli.Program{
+		Root:     &cli.Command{Name: "unibus", Usage: "the commands under test", Subcommands: append(commands(), plugin.Command())},
+		External: plugin.Finder{Exec: syscall.Exec},
+	}
 }
 
 // later runs a command with a clock that is $LATER ahead, which is at most as
@@ -80,6 +85,7 @@ func TestScripts(t *testing.T) {
 			"disk":      cmdDisk,
 
 			"unibusd":   d.cmd,
+			"goinstall": cmdGoInstall,
 			"freeports": cmdFreePorts,
 		},
 	})

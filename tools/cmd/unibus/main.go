@@ -32,6 +32,7 @@ func commands() []*cli.Command {
 		pub.Command(),
 		sub.Command(),
 		explain.Command(),
+		plugin.Command(),
 		about.Completion("unibus"),
 		about.Man("unibus"),
 		about.Schema("unibus"),
