@@ -138,11 +138,44 @@ func (s *Server) getKey(req *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	blob, err := s.cfg.Directory.SealedKey(req.ctx, id, epoch, req.signer.ID)
+	var card bus.CardHash
+	if req.query != "" {
+		if card, err = bus.ParseCardHash(req.query); err != nil {
+			return 0, nil, err
+		}
+	}
+	k, err := s.cfg.Directory.SealedKey(req.ctx, id, epoch, req.signer.ID, card)
 	if err != nil {
 		return 0, nil, err
 	}
-	return http.StatusOK, api.SealedKey{ID: req.signer.ID, Blob: blob}, nil
+	reply := api.SealedKey{ID: req.signer.ID, Blob: k.Blob}
+	if k.Again {
+		reply.Card = &k.Card
+	}
+	return http.StatusOK, reply, nil
+}
+
+// putKey keeps what a member has sealed again to itself.
+func (s *Server) putKey(req *request) (int, any, error) {
+	id, err := bus.ParseRoomID(req.PathValue(api.ValueID))
+	if err != nil {
+		return 0, nil, err
+	}
+	epoch, err := api.ParseEpoch(req.PathValue(api.ValueEpoch))
+	if err != nil {
+		return 0, nil, err
+	}
+	k, err := api.Decode[api.Resealed](req.body)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := s.begin(req, k.Card.String()); err != nil {
+		return 0, nil, err
+	}
+	if err := s.cfg.Directory.PutResealed(req.ctx, id, epoch, req.signer.ID, k.Card, k.Blob); err != nil {
+		return 0, nil, err
+	}
+	return http.StatusNoContent, nil, nil
 }
 
 func (s *Server) makeCursors(req *request) (int, any, error) {

@@ -33,6 +33,7 @@ func samples() map[string]any {
 		room    = bus.RoomID(filled(8)) // shard 0
 		head    = api.Head{Room: room, Epoch: 7, Hash: bus.RecordHash(filled(9))}
 		days    = 41
+		card    = bus.CardHash(filled(7))
 		skew    = int64(-3)
 		user    = api.User{
 			SignPub: bus.SignPub(filled(1)), ID: bus.ID(filled(2)), Handle: "alice",
@@ -51,6 +52,8 @@ func samples() map[string]any {
 		"entry":           api.Entry{Entry: api.Bytes("entry")},
 		"card":            api.Card{Card: api.Bytes{0xfb, 0xff, 0xfe}},
 		"sealed_key":      api.SealedKey{ID: bus.ID(filled(2)), Blob: api.Bytes("sealed")},
+		"sealed_again":    api.SealedKey{ID: bus.ID(filled(2)), Blob: api.Bytes("sealed"), Card: &card},
+		"resealed":        api.Resealed{Card: card, Blob: api.Bytes("sealed")},
 		"upload":          api.RecordUpload{Record: api.Bytes("record"), Members: api.Bytes("members"), Sealed: []api.SealedKey{{ID: bus.ID(filled(2)), Blob: api.Bytes("sealed")}}},
 		"head":            head,
 		"blob_status":     api.BlobStatus{Offset: 4194304, Size: 67127099},

@@ -38,6 +38,7 @@ const (
 	QueryHash  = "hash"
 	QueryFrom  = "from"
 	QueryAfter = "after"
+	QueryCard  = "card"
 	QueryPart  = "part"
 )
 
@@ -94,9 +95,15 @@ func RecordsFromPath(room bus.RoomID, from bus.Epoch) string {
 // RevokedMembersPath is GET → [RevokedMembers] for members of the room's head.
 func RevokedMembersPath(room bus.RoomID) string { return "/rooms/" + room.String() + "/revoked" }
 
-// KeyPath is GET → [SealedKey], the signer's own copy of an epoch's key.
+// KeyPath is GET → [SealedKey], the signer's own copy of an epoch's key, the
+// newest if it has sealed it again, which is PUT [Resealed] → 204.
 func KeyPath(room bus.RoomID, epoch bus.Epoch) string {
 	return "/rooms/" + room.String() + "/keys/" + strconv.FormatUint(uint64(epoch), 10)
+}
+
+// KeyByCardPath is GET → [SealedKey], the copy that is sealed to this card.
+func KeyByCardPath(room bus.RoomID, epoch bus.Epoch, card bus.CardHash) string {
+	return KeyPath(room, epoch) + "?" + QueryCard + "=" + card.String()
 }
 
 // CursorsPath is POST [CursorRequest] → [CursorReply] for members.

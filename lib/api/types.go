@@ -153,10 +153,31 @@ func (c Card) Validate() error {
 	return nil
 }
 
-// SealedKey is one member's sealed copy of an epoch key.
+// SealedKey is one member's sealed copy of an epoch key. Card names the card that
+// it was sealed to where that is not the one in the record: the member itself has
+// sealed it again.
 type SealedKey struct {
-	ID   bus.ID `json:"id"`
-	Blob Bytes  `json:"blob"`
+	ID   bus.ID        `json:"id"`
+	Blob Bytes         `json:"blob"`
+	Card *bus.CardHash `json:"card,omitempty"`
+}
+
+// Resealed is a member's own copy of an epoch key, sealed by itself to its latest
+// card.
+type Resealed struct {
+	Card bus.CardHash `json:"card"`
+	Blob Bytes        `json:"blob"`
+}
+
+// Validate refuses a copy without content or beyond [bus.MaxSealedSize].
+func (r Resealed) Validate() error {
+	switch n := len(r.Blob); {
+	case n == 0 || r.Card.IsZero():
+		return bus.Errorf(bus.CodeMalformed, "check sealed key: card and blob must both be there")
+	case n > bus.MaxSealedSize:
+		return bus.Errorf(bus.CodeTooLarge, "check sealed key: %d bytes are over %d", n, bus.MaxSealedSize)
+	}
+	return nil
 }
 
 // RecordUpload is a new record of a room: the record with its signature, the

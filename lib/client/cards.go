@@ -179,7 +179,7 @@ func (c *Client) ensureCard(ctx context.Context) error {
 		card, err = c.newCard(now)
 	case !halfLife(card, now):
 	case c.config.Keeper != nil:
-		card, err = c.renewCard(now)
+		card, err = c.renewCard(ctx, now)
 		shown = false
 	case now.After(card.NotAfter):
 		err = bus.Errorf(bus.CodeExpired, "check own card: it expired at %s; its renewal needs a new key, which this client cannot store", card.NotAfter.Format(time.RFC3339))
@@ -189,6 +189,11 @@ func (c *Client) ensureCard(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return c.useCard(ctx, card, shown)
+}
+
+// useCard makes a card the own one, and publishes it unless the servers have it.
+func (c *Client) useCard(ctx context.Context, card *identity.Card, shown bool) error {
 	if !shown {
 		if err := c.publishCard(ctx, card); err != nil {
 			return err
@@ -243,22 +248,30 @@ func (c *Client) newCard(now time.Time) (*identity.Card, error) {
 }
 
 // renewCard adds a key to the identity, stores it, and makes its card.
-func (c *Client) renewCard(now time.Time) (*identity.Card, error) {
-	id, err := c.config.Keeper.Load()
+func (c *Client) renewCard(ctx context.Context, now time.Time) (*identity.Card, error) {
+	err := c.updateIdentity(ctx, func(id *identity.Identity) error {
+		_, err := id.AddKEM(rand.Reader)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("renew card: %w", err)
 	}
-	if id.ID() != c.ID() {
-		return nil, bus.Errorf(bus.CodePinChanged, "renew card: the stored identity is %s, not %s", id.ID(), c.ID())
-	}
-	if _, err := id.AddKEM(rand.Reader); err != nil {
-		return nil, fmt.Errorf("renew card: %w", err)
-	}
-	if err := c.config.Keeper.Save(id); err != nil {
-		return nil, fmt.Errorf("renew card: %w", err)
+	return c.newCard(now)
+}
+
+// updateIdentity changes the stored identity, and uses it from then on.
+func (c *Client) updateIdentity(ctx context.Context, change func(*identity.Identity) error) error {
+	id, err := c.config.Keeper.Update(ctx, func(id *identity.Identity) error {
+		if id.ID() != c.ID() {
+			return bus.Errorf(bus.CodePinChanged, "the stored identity is %s, not %s", id.ID(), c.ID())
+		}
+		return change(id)
+	})
+	if err != nil {
+		return err
 	}
 	c.self.Store(id)
-	return c.newCard(now)
+	return nil
 }
 
 // publishCard keeps the card and hands it to the servers.

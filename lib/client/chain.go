@@ -396,17 +396,42 @@ func (r *Room) keysByHistory(ctx context.Context, recs []*room.Record) map[bus.E
 // openOwn fetches and opens this member's copy of a record's key.
 func (r *Room) openOwn(ctx context.Context, rec *room.Record) (room.Key, error) {
 	c := r.client
-	var sealed api.SealedKey
-	if err := c.control.call(ctx, http.MethodGet, api.KeyPath(r.id, rec.Epoch), nil, &sealed); err != nil {
+	sealed, err := r.fetchCopy(ctx, rec.Epoch)
+	if err != nil {
 		return room.Key{}, err
 	}
-	key, err := rec.OpenKey(c.identity(), sealed.Blob)
+	key, err := openCopy(c.identity(), rec, sealed)
 	if errors.Is(err, bus.ErrDecrypt) && c.reloadIdentity() {
 		// Another process has renewed the identity's keys since.
-		key, err = rec.OpenKey(c.identity(), sealed.Blob)
+		key, err = openCopy(c.identity(), rec, sealed)
+	}
+	m, _ := rec.Member(c.ID())
+	if errors.Is(err, bus.ErrDecrypt) && sealed.Card == nil && m.CardHash != c.card().Hash() {
+		err = fmt.Errorf("the copy shown is for an older card; if it was sealed again to a later one, that is withheld: %w", err)
+	}
+	if err != nil && sealed.Card != nil {
+		// What was sealed again may be of a newer identity than this one, or no
+		// key at all. The original, which is signed, is still there.
+		key, err = r.openOriginal(ctx, rec, err)
 	}
 	if err != nil {
 		return room.Key{}, fmt.Errorf("read room %s: %w", r.id, err)
+	}
+	return key, nil
+}
+
+// openOriginal opens the copy that the record itself names, where the newer one
+// did not open for a reason.
+func (r *Room) openOriginal(ctx context.Context, rec *room.Record, reason error) (room.Key, error) {
+	c := r.client
+	m, _ := rec.Member(c.ID())
+	var sealed api.SealedKey
+	if err := c.control.call(ctx, http.MethodGet, api.KeyByCardPath(r.id, rec.Epoch, m.CardHash), nil, &sealed); err != nil {
+		return room.Key{}, err
+	}
+	key, err := rec.OpenKey(c.identity(), sealed.Blob)
+	if err != nil {
+		return room.Key{}, fmt.Errorf("%w; and what was sealed again: %v", err, reason)
 	}
 	return key, nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/x509"
 	"log/slog"
 	"net"
@@ -76,9 +77,11 @@ type Keeper interface {
 	// Load returns the identity as it is stored now. Another process may have
 	// added a key since it was last read.
 	Load() (*identity.Identity, error)
-	// Save replaces the stored identity with id, which Load returned and which
-	// has one more key since, durably.
-	Save(id *identity.Identity) error
+	// Update changes the stored identity, durably and while nobody else does:
+	// change gets it as it is stored now, and where it returns an error nothing
+	// is stored. It returns what is stored then. [identity.Update] does so with a
+	// file.
+	Update(ctx context.Context, change func(*identity.Identity) error) (*identity.Identity, error)
 }
 
 // withDefaults checks the configuration and fills in what was left out. Its

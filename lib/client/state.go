@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	handlesFile = "handles.json"
-	roomsFile   = "rooms.json"
-	revokedFile = "revoked.json"
+	handlesFile  = "handles.json"
+	roomsFile    = "rooms.json"
+	revokedFile  = "revoked.json"
+	resealedFile = "resealed.json"
 
 	stateDirMode  fs.FileMode = 0o700
 	stateFileMode fs.FileMode = 0o600
@@ -28,6 +29,7 @@ const (
 //	cards, card       newest cards seen (identity.CardPins); the own card
 //	handles.json      handles pinned on first use
 //	revoked.json      signed revocations seen
+//	resealed.json     up to which card the keys of rooms were sealed again
 //	rooms.json        rooms made or accepted, and their names
 //	unsettled/        signed records of which it is not known whether they count
 //	lineage/          how the head pins were reached

@@ -238,7 +238,9 @@ func TestRevokedUserIsCutOff(t *testing.T) {
 type keeper string
 
 func (k keeper) Load() (*identity.Identity, error) { return identity.Load(string(k), nil) }
-func (k keeper) Save(id *identity.Identity) error  { return id.Rewrite(string(k), "") }
+func (k keeper) Update(ctx context.Context, change func(*identity.Identity) error) (*identity.Identity, error) {
+	return identity.Update(ctx, string(k), nil, change)
+}
 
 // oldCard puts a card past half of its life where bob's client finds it.
 func oldCard(t *testing.T, w *world, id *identity.Identity, dir string) {

@@ -26,6 +26,7 @@ func FuzzStoredValues(f *testing.F) {
 	seed(encodeClaim(claim{bus.SignPub{1}, at}, mark{7}))
 	seed(encodeLatest(CardRef{Hash: bus.CardHash{1}, Seq: 2, TransportPub: bus.TransportPub{3}, NotBefore: at, NotAfter: at}))
 	seed(encodeCard(bus.SignPub{1}, []byte("card")))
+	seed(resealed{seq: 7, card: bus.CardHash{1}, blob: []byte("sealed")}.encode())
 	seed(encodeHead(Head{3, bus.RecordHash{4}}))
 	seed(encodeLease(mark{5}))
 	seed(stored{Stamp: at, Epoch: 1, Prev: bus.RecordHash{1}, Left: []bus.ID{{2}, {3}}, Record: []byte("record"), Members: []byte("members")}.encode())
@@ -54,6 +55,10 @@ func FuzzStoredValues(f *testing.F) {
 		if sign, raw, err := decodeCard(value); err == nil {
 			again, err := encodeCard(sign, raw)
 			check("card", again, err)
+		}
+		if k, err := decodeResealed(value); err == nil {
+			again, err := k.encode()
+			check("sealed key", again, err)
 		}
 		if h, err := decodeHead(value); err == nil {
 			again, err := encodeHead(h)

@@ -36,5 +36,6 @@
 //	          bootstrap                     claim: the first admin's signing key
 //	records   <room>/<record hash>          record and member list
 //	sealed    <room>/<record hash>/<chunk>  sealed keys of 256 members
+//	          <room>/<record hash>/<id>     a member's own, sealed again by itself
 //	nonces    <transport key>-<nonce>       spent request nonces, for 180 s
 package directory

@@ -39,6 +39,11 @@ func sealedKey(room bus.RoomID, h bus.RecordHash, chunk int) string {
 	return recordKey(room, h) + "/" + strconv.Itoa(chunk)
 }
 
+// resealedKey has a member's id where others have a chunk, which is shorter.
+func resealedKey(room bus.RoomID, h bus.RecordHash, member bus.ID) string {
+	return recordKey(room, h) + "/" + member.String()
+}
+
 func nonceKey(key bus.TransportPub, nonce [16]byte) string {
 	return key.String() + "-" + base64.RawURLEncoding.EncodeToString(nonce[:])
 }

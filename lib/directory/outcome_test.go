@@ -136,11 +136,11 @@ func (w *world) hasHead(s *room.Signed, member person) error {
 	if head.Hash != s.Record.Hash() {
 		return fmt.Errorf("head is %d %s", head.Epoch, head.Hash)
 	}
-	blob, err := w.dir.SealedKey(w.ctx, s.Record.Room, s.Record.Epoch, member.ID())
+	blob, err := w.dir.SealedKey(w.ctx, s.Record.Room, s.Record.Epoch, member.ID(), bus.CardHash{})
 	if err != nil {
 		return err
 	}
-	_, err = s.Record.OpenKey(member.Identity, blob)
+	_, err = s.Record.OpenKey(member.Identity, blob.Blob)
 	return err
 }
 

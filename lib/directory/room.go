@@ -270,29 +270,7 @@ func (d *Directory) Records(ctx context.Context, r bus.RoomID, reader bus.ID, fr
 	return page, nil
 }
 
-// SealedKey returns a member's own sealed copy of an epoch's key. The error has
-// [bus.CodeForbidden] where the reader never was a member or there is no such
-// room, [bus.CodeEpochUnknown] for an epoch that it may not read or that there
-// is not, and [bus.CodeNotFound] where the epoch has no key for it.
-func (d *Directory) SealedKey(ctx context.Context, r bus.RoomID, epoch bus.Epoch, reader bus.ID) ([]byte, error) {
-	c, last, err := d.readable(ctx, r, reader)
-	if err != nil {
-		return nil, fmt.Errorf("read sealed key: %w", err)
-	}
-	if epoch > last {
-		return nil, bus.Errorf(bus.CodeEpochUnknown, "read sealed key: the room has no epoch %d", epoch)
-	}
-	rec, err := d.loadRecord(ctx, r, c.hashes[epoch])
-	if err != nil {
-		return nil, fmt.Errorf("read sealed key: %w", err)
-	}
-	blob, err := d.readSealed(ctx, rec, reader)
-	if err != nil {
-		return nil, fmt.Errorf("read sealed key of epoch %d: %w", epoch, err)
-	}
-	return blob, nil
-}
-
+// readSealed returns the copy that the record names.
 func (d *Directory) readSealed(ctx context.Context, rec *room.Record, reader bus.ID) ([]byte, error) {
 	if !rec.Policy.Encrypted() {
 		return nil, bus.Errorf(bus.CodeNotFound, "the room is not encrypted")

@@ -258,13 +258,13 @@ func TestRemovedMembersReadUpToTheirRemoval(t *testing.T) {
 		want(t, err, bus.CodeForbidden)
 
 		for epoch, want := range map[bus.Epoch]bus.Code{0: "", 1: bus.CodeNotFound, 2: "", 3: "", 4: bus.CodeNotFound, 5: bus.CodeEpochUnknown, 6: bus.CodeEpochUnknown} {
-			if _, err := dir.SealedKey(w.ctx, id, epoch, bob.ID()); bus.CodeOf(err) != want {
+			if _, err := dir.SealedKey(w.ctx, id, epoch, bob.ID(), bus.CardHash{}); bus.CodeOf(err) != want {
 				t.Errorf("bob's key of epoch %d: %v, want %q", epoch, err, want)
 			}
 		}
-		_, err = dir.SealedKey(w.ctx, id, 0, eve.ID())
+		_, err = dir.SealedKey(w.ctx, id, 0, eve.ID(), bus.CardHash{})
 		want(t, err, bus.CodeForbidden)
-		_, err = dir.SealedKey(w.ctx, bus.RoomID{1}, 0, eve.ID())
+		_, err = dir.SealedKey(w.ctx, bus.RoomID{1}, 0, eve.ID(), bus.CardHash{})
 		want(t, err, bus.CodeForbidden)
 	}
 }
@@ -294,7 +294,7 @@ func TestRoomsWithoutEncryptionHaveNoKeys(t *testing.T) {
 	s, err := room.Create(alice.Identity, d, w.now(), rand.Reader)
 	w.must(err)
 	w.must(w.dir.CreateRoom(w.ctx, alice.ID(), s.Record, s.Sealed))
-	_, err = w.dir.SealedKey(w.ctx, s.Record.Room, 0, alice.ID())
+	_, err = w.dir.SealedKey(w.ctx, s.Record.Room, 0, alice.ID(), bus.CardHash{})
 	want(t, err, bus.CodeNotFound)
 	if keys := w.contents(store.Sealed); len(keys) != 0 {
 		t.Errorf("stored %v", keys)
@@ -321,13 +321,13 @@ func TestADamagedStoreIsNoticed(t *testing.T) {
 			value := change(bytes.Clone(e.Value))
 			rev, err := w.faults.Update(w.ctx, damaged.b, damaged.key, value, e.Revision)
 			w.must(err)
-			_, err = w.dir.SealedKey(w.ctx, s.Record.Room, 0, alice.ID())
+			_, err = w.dir.SealedKey(w.ctx, s.Record.Room, 0, alice.ID(), bus.CardHash{})
 			want(t, err, bus.CodeInternal)
 			e.Revision, err = w.faults.Update(w.ctx, damaged.b, damaged.key, e.Value, rev)
 			w.must(err)
 		}
 		w.must(w.faults.Delete(w.ctx, damaged.b, damaged.key, e.Revision))
-		_, err = w.dir.SealedKey(w.ctx, s.Record.Room, 0, alice.ID())
+		_, err = w.dir.SealedKey(w.ctx, s.Record.Room, 0, alice.ID(), bus.CardHash{})
 		want(t, err, bus.CodeInternal)
 		_, err = w.faults.Create(w.ctx, damaged.b, damaged.key, e.Value, 0)
 		w.must(err)

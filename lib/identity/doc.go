@@ -9,7 +9,8 @@
 //
 //   - identity.go, kem.go: [Identity], its keys, [Seal] and OpenSealed.
 //   - transport.go: [Transport] and the text form of its key.
-//   - file.go: identity and root files, with or without a passphrase.
+//   - file.go, update.go: identity and root files, with or without a passphrase,
+//     and [Update], which changes one while nobody else does.
 //   - card.go, pins.go: [Card], and [CardPins], which notices an older card or a
 //     second one of the same number.
 //   - root.go, entries.go: [Root] and the directory entries it signs.

@@ -89,7 +89,7 @@ func (id *Identity) AddKEM(rand io.Reader) (KEM, error) {
 // newest tried first, with the same info. The error has [bus.CodeDecrypt].
 func (id *Identity) OpenSealed(info, sealed []byte) ([]byte, error) {
 	id.mu.RLock()
-	kems := id.kems // only ever appended to, so the elements seen here stay
+	kems := id.kems // appended to or replaced, so the elements seen here stay
 	id.mu.RUnlock()
 	for i := len(kems) - 1; i >= 0; i-- {
 		if plain, err := kems[i].open(info, sealed); err == nil {

@@ -3,12 +3,16 @@ package identity_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nkeys"
@@ -213,5 +217,83 @@ func TestSecretsArePrintedByNoVerb(t *testing.T) {
 	}
 	if got := fmt.Sprint(id); !strings.Contains(got, id.ID().String()) {
 		t.Errorf("identity prints as %q", got)
+	}
+}
+
+func TestDroppingKeysKeepsTheNewest(t *testing.T) {
+	id, info := person(t, "alice"), []byte("info")
+	var sealed [][]byte
+	for i := range 3 {
+		s, err := identity.Seal(identity.KEMHybrid, id.LatestKEM().Pub(), info, []byte{byte(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed = append(sealed, s)
+		if i < 2 {
+			if _, err := id.AddKEM(goldentest.Rand(fmt.Sprint("key ", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	only := id.OnlyLatest()
+	for i, s := range sealed {
+		_, err := only.OpenSealed(info, s)
+		if (err == nil) != (i == 2) {
+			t.Errorf("the newest alone opens number %d: %v", i, err)
+		}
+	}
+	for _, step := range []struct {
+		before  uint64
+		dropped int
+		left    int
+	}{{0, 0, 3}, {2, 1, 2}, {2, 0, 2}, {99, 1, 1}, {99, 0, 1}} {
+		if n := id.DropKEMs(step.before); n != step.dropped || len(id.KEMs()) != step.left {
+			t.Errorf("before %d: dropped %d, %d left", step.before, n, len(id.KEMs()))
+		}
+	}
+	if _, err := id.OpenSealed(info, sealed[2]); err != nil || id.LatestKEM().CardSeq != 3 {
+		t.Errorf("%d, %v", id.LatestKEM().CardSeq, err)
+	}
+	again, err := identity.Parse(id.Marshal())
+	if err != nil || len(again.KEMs()) != 1 {
+		t.Errorf("%v, %v", again, err)
+	}
+}
+
+func TestUpdatesOfAFileDoNotLoseEachOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "alice.id")
+	if err := person(t, "alice").Create(path, ""); err != nil {
+		t.Fatal(err)
+	}
+	add := func(id *identity.Identity) error {
+		_, err := id.AddKEM(rand.Reader)
+		return err
+	}
+	var all sync.WaitGroup
+	const workers, rounds = 4, 5
+	for range workers {
+		all.Go(func() {
+			for range rounds {
+				if _, err := identity.Update(t.Context(), path, nil, add); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	id, err := identity.Load(path, nil)
+	if err != nil || len(id.KEMs()) != 1+workers*rounds {
+		t.Fatalf("%d keys, %v", len(id.KEMs()), err)
+	}
+	// What a change refuses, or a file that is not there, changes nothing.
+	refused := errors.New("refused")
+	_, err = identity.Update(t.Context(), path, nil, func(id *identity.Identity) error { return errors.Join(add(id), refused) })
+	if again, loadErr := identity.Load(path, nil); !errors.Is(err, refused) || loadErr != nil || len(again.KEMs()) != len(id.KEMs()) {
+		t.Errorf("%v, %v", err, loadErr)
+	}
+	_, err = identity.Update(t.Context(), path+".no", nil, add)
+	wantCode(t, "no file", err, bus.CodeNotFound)
+	if _, err := os.Stat(path + ".no.lock"); err == nil {
+		t.Error("a lock was left beside nothing")
 	}
 }

@@ -84,7 +84,12 @@ func (r *Record) openKey(id *identity.Identity, sealed []byte) (Key, error) {
 	case HashSealed(sealed) != m.SealedHash:
 		return Key{}, bus.Errorf(bus.CodeSealedMismatch, "sealed key of %s is not the one the record was signed with", m.ID)
 	}
-	plain, err := id.OpenSealed(r.sealInfo(m.ID, m.CardHash), sealed)
+	return r.unseal(id, m.ID, m.CardHash, sealed)
+}
+
+// unseal opens a copy that is sealed to a card, whoever sealed it.
+func (r *Record) unseal(id *identity.Identity, member bus.ID, card bus.CardHash, sealed []byte) (Key, error) {
+	plain, err := id.OpenSealed(r.sealInfo(member, card), sealed)
 	if err != nil {
 		return Key{}, err
 	}
@@ -93,6 +98,39 @@ func (r *Record) openKey(id *identity.Identity, sealed []byte) (Key, error) {
 	}
 	key := Key(plain)
 	return key, r.CheckKey(key)
+}
+
+// Reseal seals the record's key again, to another card of a member than the one
+// in the record, such as its own newest. The seal is the same as the record's
+// author would have made for that card. Errors: [bus.CodeNotMember],
+// [bus.CodeKeyMismatch], [bus.CodePolicy] for a room without encryption, and
+// those of [identity.Seal].
+func (r *Record) Reseal(card *identity.Card, k Key) ([]byte, error) {
+	if _, ok := r.Member(card.ID()); !ok {
+		return nil, bus.Errorf(bus.CodeNotMember, "seal key of epoch %d again: %s is no member", r.Epoch, card.ID())
+	}
+	if err := r.CheckKey(k); err != nil {
+		return nil, fmt.Errorf("seal key of epoch %d again: %w", r.Epoch, err)
+	}
+	return identity.Seal(card.KEM, card.KEMPub, r.sealInfo(card.ID(), card.Hash()), k[:])
+}
+
+// OpenResealed opens what [Record.Reseal] made for a card. Nobody has signed it:
+// it counts because only the key that the record commits to is accepted. Errors
+// are those of [Record.OpenKey] but for [bus.CodeSealedMismatch].
+func (r *Record) OpenResealed(id *identity.Identity, card bus.CardHash, sealed []byte) (Key, error) {
+	m, ok := r.Member(id.ID())
+	switch {
+	case !ok:
+		return Key{}, bus.Errorf(bus.CodeNotMember, "open key of epoch %d: %s is no member", r.Epoch, id.ID())
+	case !r.Policy.Encrypted():
+		return Key{}, bus.Errorf(bus.CodePolicy, "open key of epoch %d: the room is not encrypted", r.Epoch)
+	}
+	key, err := r.unseal(id, m.ID, card, sealed)
+	if err != nil {
+		return Key{}, fmt.Errorf("open key of epoch %d, sealed again to card %s: %w", r.Epoch, card, err)
+	}
+	return key, nil
 }
 
 // CheckKey refuses a key that is not the one the record commits to, with

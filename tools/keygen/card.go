@@ -25,8 +25,7 @@ func cardCommand() *cli.Command {
 			"the context name the bus.\n\n" +
 			"Each card has a key and a number of its own, so this adds to the identity file:\n" +
 			"a key for the card and, so that no two cards ever carry one number, another for\n" +
-			"the card that the client will make next. No client of the identity may run\n" +
-			"meanwhile.\n\n" +
+			"the card that the client will make next. Clients of the identity may run meanwhile.\n\n" +
 			"The card goes to standard output as one line of base64url.",
 		UsageText: "unibus keygen card alice.id --bus-id ID >alice.card",
 		Flags: []cli.Flag{
@@ -46,23 +45,20 @@ func makeCard(c *cli.Call) error {
 		return err
 	}
 	opened := opener{call: c, file: cfg.Identity}
-	id, err := identity.Load(cfg.Identity, opened.passphrase)
-	if err != nil {
-		return err
-	}
-	if _, err := id.AddKEM(c.Env.Rand); err != nil {
-		return err
-	}
-	from := c.Env.Now().Truncate(time.Second)
-	card, err := identity.NewCard(id, cfg.BusID, from, from.Add(time.Duration(days)*24*time.Hour))
-	if err != nil {
-		return err
-	}
-	if _, err := id.AddKEM(c.Env.Rand); err != nil {
-		return err
-	}
+	var card *identity.Card
 	// The file first: a card whose key is lost would be worse than none.
-	if err := id.Rewrite(cfg.Identity, opened.used); err != nil {
+	_, err = identity.Update(c.Context, cfg.Identity, opened.passphrase, func(id *identity.Identity) error {
+		if _, err := id.AddKEM(c.Env.Rand); err != nil {
+			return err
+		}
+		from := c.Env.Now().Truncate(time.Second)
+		if card, err = identity.NewCard(id, cfg.BusID, from, from.Add(time.Duration(days)*24*time.Hour)); err != nil {
+			return err
+		}
+		_, err := id.AddKEM(c.Env.Rand)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	said := publicOfCard(card)

@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/enmanuel/unibus/lib/bus"
@@ -126,29 +125,17 @@ func Authorities(cfg cli.Config) (*x509.CertPool, error) {
 type file struct {
 	call *cli.Call
 	path string
-
-	mu         sync.Mutex
-	passphrase string // that opened the file, "" if it has none
 }
 
 // Load implements [client.Keeper].
 func (f *file) Load() (*identity.Identity, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	passphrase := ""
-	id, err := identity.Load(f.path, func() (answer string, err error) {
-		passphrase, err = f.call.Passphrase(f.path)
-		return passphrase, err
-	})
-	if err == nil {
-		f.passphrase = passphrase
-	}
-	return id, err
+	return identity.Load(f.path, f.passphrase)
 }
 
-// Save implements [client.Keeper].
-func (f *file) Save(id *identity.Identity) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return id.Rewrite(f.path, f.passphrase)
+// Update implements [client.Keeper].
+func (f *file) Update(ctx context.Context, change func(*identity.Identity) error) (*identity.Identity, error) {
+	return identity.Update(ctx, f.path, f.passphrase, change)
 }
+
+// passphrase is asked for once a run.
+func (f *file) passphrase() (string, error) { return f.call.Passphrase(f.path) }

@@ -75,10 +75,11 @@ func TestAKeeperAsksForThePassphraseOnceAndKeepsIt(t *testing.T) {
 		if err := os.Remove(secret); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := id.AddKEM(rand.Reader); err != nil {
-			t.Fatal(err)
-		}
-		if err := keeper.Save(id); err != nil {
+		id, err = keeper.Update(t.Context(), func(id *identity.Identity) error {
+			_, err := id.AddKEM(rand.Reader)
+			return err
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 		again, err := keeper.Load()
