@@ -18,7 +18,8 @@ const (
 const description = `Writes the body of each message to standard output, followed by a newline unless
 the message has the header "unibus-eol: none", so that what "unibus pub" was
 given comes out byte for byte. On a terminal, characters that could drive it are
-escaped.
+escaped. A message that tells of a file is the line "blob NAME SIZE HASH", and what
+was said with it.
 
 Messages of one sender's session come in the order they were sent. Ones that are
 missing are reported on standard error, and so is what failed a check, of which

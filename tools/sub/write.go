@@ -2,6 +2,9 @@ package sub
 
 import (
 	"bufio"
+	"cmp"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -34,6 +37,11 @@ type byteOutput struct {
 
 func (b *byteOutput) write(m *client.Message) error {
 	var err error
+	if ref, ok, _ := m.Blob(); ok { // one that does not parse is a message like any other
+		if _, err := fmt.Fprintf(b.w, "blob %s %d %s\n", cli.Printable(cmp.Or(ref.Name, "-")), ref.Size, ref.Hash); err != nil || len(m.Body) == 0 {
+			return err
+		}
+	}
 	if b.terminal {
 		_, err = b.w.WriteString(printable(string(m.Body)))
 	} else {
@@ -83,6 +91,16 @@ type message struct {
 	Headers []header      `json:"headers"`
 	Body    api.Bytes     `json:"body"`
 	Text    *string       `json:"text,omitempty"` // the body, where it is UTF-8
+	Blob    *fileRef      `json:"blob,omitempty"` // the file that the message tells of
+}
+
+// fileRef is a file, as the sender says; "unibus blob get" fetches it.
+type fileRef struct {
+	Hash   bus.BlobHash `json:"hash"`
+	Name   string       `json:"name"`
+	Media  string       `json:"media"`
+	Size   int64        `json:"size"`
+	SHA256 string       `json:"sha256"` // of the content, in hexadecimal
 }
 
 // header is a header of a message. A key that is not UTF-8 has U+FFFD in place
@@ -100,6 +118,9 @@ func messageOf(m *client.Message) message {
 	}
 	for i, h := range m.Headers {
 		out.Headers[i] = header{Key: h.Key, Value: api.Bytes(h.Value), Text: textOf(h.Value)}
+	}
+	if ref, ok, _ := m.Blob(); ok { // its header is there in any case
+		out.Blob = &fileRef{ref.Hash, ref.Name, ref.Media, ref.Size, hex.EncodeToString(ref.Digest[:])}
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/clitest"
+	"github.com/enmanuel/unibus/tools/blob"
 	contextcmd "github.com/enmanuel/unibus/tools/context"
 	initcmd "github.com/enmanuel/unibus/tools/init"
 	"github.com/enmanuel/unibus/tools/keygen"
@@ -30,6 +31,7 @@ func commands() []*cli.Command {
 		room.Command(),
 		pub.Command(),
 		sub.Command(),
+		blob.Command(),
 	}
 }
 

@@ -62,7 +62,7 @@ func TestUnknownCommandsAreFound(t *testing.T) {
 		"run: unibus room invite ROOM HANDLE":          "",
 		"as unibus pub does, and `unibus sub` too":     "",
 		"something else than unibus 1":                 "",
-		"first unibus keygen show, then unibus blob x": "unibus blob",
+		"first unibus keygen show, then unibus nosuch x": "unibus nosuch",
 		"unibus room put":                              "unibus room put",
 	} {
 		if have := unknownCommand(text); have != want {

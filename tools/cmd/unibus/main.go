@@ -8,6 +8,7 @@ import (
 
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/about"
+	"github.com/enmanuel/unibus/tools/blob"
 	"github.com/enmanuel/unibus/tools/context"
 	"github.com/enmanuel/unibus/tools/demo"
 	"github.com/enmanuel/unibus/tools/explain"
@@ -31,6 +32,7 @@ func commands() []*cli.Command {
 		room.Command(),
 		pub.Command(),
 		sub.Command(),
+		blob.Command(),
 		explain.Command(),
 		plugin.Command(),
 		about.Completion("unibus"),
