@@ -59,11 +59,11 @@ func TestAdviceNamesCommandsThatExist(t *testing.T) {
 
 func TestUnknownCommandsAreFound(t *testing.T) {
 	for text, want := range map[string]string{
-		"run: unibus room invite ROOM HANDLE":          "",
-		"as unibus pub does, and `unibus sub` too":     "",
-		"something else than unibus 1":                 "",
+		"run: unibus room invite ROOM HANDLE":            "",
+		"as unibus pub does, and `unibus sub` too":       "",
+		"something else than unibus 1":                   "",
 		"first unibus keygen show, then unibus nosuch x": "unibus nosuch",
-		"unibus room put":                              "unibus room put",
+		"unibus room put":                                "unibus room put",
 	} {
 		if have := unknownCommand(text); have != want {
 			t.Errorf("%s: found %q, want %q", text, have, want)
