@@ -158,6 +158,31 @@ var chainLies = []lie{
 		},
 	},
 	{
+		name: "a branch for each member", who: server, told: "a record to one member and another, which the same owner has signed, to the other", want: bus.CodeFork,
+		check:   "frame.Opener: the tag of the epoch, in the first frame of the one that the other reads; again by the keys",
+		removed: []change{{admitGo, "if h.EpochTag != a.tag {", "if false {"}},
+		tell: func(s *stage) error {
+			d := s.duo(false)
+			carol := s.actor("carol")
+			s.must(d.hers.Invite(s.ctx(), carol.ID().String(), bus.RoleWriter))
+			s.must(d.his.Refresh(s.ctx()))
+			before := d.log()
+			lines := append(d.lines(), hostile.Line{Card: carol.card(), Role: bus.RoleWriter})
+			d.bob.shows(d.hers.ID(), before, d.branch(before[len(before)-1], d.alice, 1, lines...)...)
+			s.must(d.his.Refresh(s.ctx()))
+			s.must(d.hers.Rotate(s.ctx()))
+			theirs, err := carol.AcceptRoom(s.ctx(), d.hers.ID())
+			s.must(err)
+			if theirs.Epoch() != d.his.Epoch() {
+				return fmt.Errorf("epochs %d and %d", theirs.Epoch(), d.his.Epoch())
+			}
+			in := s.read(d.his, client.Now)
+			s.publish(theirs, s.lieText())
+			_, err = in.wait(func(_ []string, errs []error) bool { return len(errs) > 0 || s.released() > 0 })
+			return err
+		},
+	},
+	{
 		name: "two successors of one record", who: member, told: "a branch that the signer of the true one has signed too", want: bus.CodeEquivocation,
 		check:   "room.Chain.Switch: nobody chose the branch",
 		removed: []change{{chainGo, "err := compareSiblings(c.records[left.Epoch-1], left, branch[0])", "var err error"}},
@@ -321,6 +346,27 @@ var chainLies = []lie{
 			alice, bob, mallory := s.actor("alice"), s.actor("bob"), s.actor("mallory")
 			r := hostile.NewRecord(nil, room.Key{}, bus.RoomName(s.name), hostile.Line{Card: alice.card(), Role: bus.RoleOwner}, hostile.Line{Card: bob.card(), Role: bus.RoleWriter})
 			return bob.acceptFalse(r.Sign(mallory.id))
+		},
+	},
+	{
+		name: "room of the same name", who: member, told: "an invitation to a room that is called like one of the member's", want: "",
+		check:   "client.RoomsNamed: only what was made or accepted here",
+		removed: []change{{"lib/client/rooms.go", "infos[i].verify(ctx, c)", "infos[i].verify(ctx, c)\n\t\t\t_ = c.remember(ctx, infos[i].ID, infos[i].Name)"}},
+		tell: func(s *stage) error {
+			d := s.duo(true)
+			mallory := s.actor("mallory")
+			trap, _ := s.room(mallory, true)
+			s.must(trap.Invite(s.ctx(), d.bob.ID().String(), bus.RoleOwner))
+			d.bob.tell()
+			infos, err := d.bob.Rooms(s.ctx())
+			if err != nil || len(infos) != 2 {
+				return fmt.Errorf("%d rooms, %v", len(infos), err)
+			}
+			found, err := d.bob.Room(s.ctx(), s.name)
+			if err == nil && found.ID() != d.hers.ID() {
+				err = errors.New("the name is the other room's")
+			}
+			return err
 		},
 	},
 	{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -135,6 +136,36 @@ var publishLies = []lie{
 			})
 			alice.tell()
 			return r.Rotate(s.ctx())
+		},
+	},
+	{
+		name: "made to sign twice", who: server, told: "that a record was taken, and is not there, so that its author signs another in its place", want: bus.CodeUnknownOutcome,
+		check:   "client.signing: one record a place, the same bytes again",
+		removed: []change{{"lib/client/unsettled.go", "if !kept.Refused {", "if false {"}},
+		sends:   2, // the record, and the record
+		tell: func(s *stage) error {
+			alice := s.actor("alice")
+			r, _ := s.room(alice, true)
+			var mu sync.Mutex
+			var bodies [][]byte
+			alice.control.Instead(func(x *hostile.Exchange) bool {
+				if x.Method != http.MethodPost || x.URL.Path != api.RecordsPath(r.ID()) {
+					return false
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				bodies = append(bodies, x.Body)
+				x.Reply(http.StatusCreated, nil)
+				return true
+			})
+			alice.tell()
+			err := errors.Join(r.Rotate(s.ctx()), r.Rotate(s.ctx()))
+			mu.Lock()
+			defer mu.Unlock()
+			if len(bodies) != 2 || !bytes.Equal(bodies[0], bodies[1]) {
+				return fmt.Errorf("%d records were sent, not twice the same: %v", len(bodies), err)
+			}
+			return err
 		},
 	},
 	{
