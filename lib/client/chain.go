@@ -151,21 +151,21 @@ func (a *advance) settle(ctx context.Context) error {
 // another branch is not only behind.
 func (a *advance) refused(err error) error {
 	r := a.room
-	err = fmt.Errorf("read room %s: %w", r.id, err)
-	switch bus.CodeOf(err) {
-	case bus.CodeRollback:
-		if head := a.chain.Head(); a.pinned && a.pin.Epoch > head.Epoch {
-			err = bus.Errorf(bus.CodeRollback, "read room %s: the server's head is epoch %d, epoch %d was accepted", r.id, head.Epoch, a.pin.Epoch)
-		}
-		if l, readErr := r.lineageFile().read(); readErr == nil {
-			if at, ok := l.leaves(a.chain); ok && a.chain.At(at.Epoch) != nil {
-				err = bus.Errorf(bus.CodeFork, "read room %s: record %d was accepted as %s, and the servers show another branch, up to epoch %d",
-					r.id, at.Epoch, at.Hash, a.chain.Head().Epoch)
-			}
-		}
-	case bus.CodeFork:
+	code, head := bus.CodeOf(err), a.chain.Head()
+	if code != bus.CodeRollback && code != bus.CodeFork {
+		return fmt.Errorf("read room %s: %w", r.id, err)
+	}
+	l, readErr := r.lineageFile().read()
+	if readErr != nil {
+		return readErr
+	}
+	switch at, left := l.leaves(a.chain); {
+	case left && a.chain.At(at.Epoch) != nil:
+		err = bus.Errorf(bus.CodeFork, "read room %s: record %d was accepted as %s, and the servers show another branch, up to epoch %d", r.id, at.Epoch, at.Hash, head.Epoch)
+	case code == bus.CodeRollback && l.Epoch > head.Epoch:
+		err = bus.Errorf(bus.CodeRollback, "read room %s: the server's head is epoch %d, epoch %d was accepted", r.id, head.Epoch, l.Epoch)
 	default:
-		return err
+		err = fmt.Errorf("read room %s: %w", r.id, err)
 	}
 	return &pinError{err}
 }
