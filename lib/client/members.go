@@ -89,6 +89,45 @@ func (r *Room) Remove(ctx context.Context, who ...string) error {
 	})
 }
 
+// RemoveRevoked takes members out of the room who were revoked as users of the bus:
+// those of whom it is proven and, where word says that servers are to be believed,
+// those of whom only they say so. It returns whom it removed, in ascending order of
+// their ids; an admin cannot remove admins and owners. Running clients of admins and
+// owners do it by themselves, for what is proven. Errors: those of [Room.Revoked] and
+// [Room.Remove].
+func (r *Room) RemoveRevoked(ctx context.Context, word bool) ([]Standing, error) {
+	return r.removeRevoked(ctx, asked, word)
+}
+
+func (r *Room) removeRevoked(ctx context.Context, why occasion, word bool) ([]Standing, error) {
+	revoked, err := r.Revoked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	me := r.client.ID()
+	revoked = slices.DeleteFunc(revoked, func(s Standing) bool { return s.ID == me || !s.Proven && !word })
+	if len(revoked) == 0 {
+		return nil, nil
+	}
+	var gone []Standing
+	err = r.change(ctx, "remove revoked members", why, func(d *change) error {
+		gone = nil // somebody else may have been first
+		for _, s := range revoked {
+			role := d.head.Role(s.ID)
+			if role.Valid() && (!role.IsAuthority() || d.head.Role(me) == bus.RoleOwner) {
+				delete(d.roles, s.ID)
+				gone = append(gone, s)
+			}
+		}
+		d.done = len(gone) == 0
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return gone, nil
+}
+
 // Rotate makes the room's next record with the same members and a new key, and
 // renews it for as long as it lived before.
 func (r *Room) Rotate(ctx context.Context) error {

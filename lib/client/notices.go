@@ -144,20 +144,48 @@ func (r *Room) astray(head *room.Record) bool {
 	return err != nil || pinned && pin != room.PinOf(head) || r.model.doubted() != nil
 }
 
-// upkeep renews the room's record at half-life and rotates its key when the
-// policy wants it, where this client has the authority. Whoever is first does
+// upkeep removes members who are proven to be revoked, renews the room's record at
+// half-life and rotates its key when the policy wants it, where this client has the authority. Whoever is first does
 // it for all, so each waits a different time.
 func (r *Room) upkeep(ctx context.Context) {
 	head, _, _ := r.model.current()
-	if !head.Role(r.client.ID()).IsAuthority() || !due(head, r.client.config.Now()) {
+	if !head.Role(r.client.ID()).IsAuthority() {
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, upkeepLimit)
 	defer cancel()
-	err := r.change(limited, "renew", unasked, func(d *change) error {
+	if r.hasRevoked(head) {
+		// Whose key is known to be somebody else's is not to get the next one.
+		_, err := r.removeRevoked(limited, unasked, false)
+		r.reportUpkeep(ctx, err)
+	}
+	if due(head, r.client.config.Now()) {
+		r.reportUpkeep(ctx, r.renew(limited, unasked))
+	}
+}
+
+// renew makes the next record unless the head is not due any more.
+func (r *Room) renew(ctx context.Context, why occasion) error {
+	return r.change(ctx, "renew", why, func(d *change) error {
 		d.done = !due(d.head, r.client.config.Now())
 		return nil
 	})
+}
+
+// RenewIfDue renews the room as [Room.Rotate] does if it is past half of its life, or
+// its key past the time of its policy, and changes nothing otherwise: any number of
+// clients may call it at once, and one record is made.
+func (r *Room) RenewIfDue(ctx context.Context) error {
+	if err := r.sync(ctx); err != nil {
+		return err
+	}
+	if head, _, _ := r.model.current(); !due(head, r.client.config.Now()) {
+		return nil
+	}
+	return r.renew(ctx, asked)
+}
+
+func (r *Room) reportUpkeep(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil && bus.CodeOf(err) != bus.CodeConflict {
 		r.client.events.raise(EventUpkeep, r.id, err, "")
 	}

@@ -19,6 +19,7 @@ const (
 	flagRole      = "role"
 	flagOnce      = "once"
 	flagEvery     = "every"
+	flagProven    = "proven"
 )
 
 const exitStatus = `

@@ -42,14 +42,14 @@ func TestJSONShapes(t *testing.T) {
 		want string
 	}{
 		{"what commands that change a room print", h, `{"v":1,"room":"` + id1 + `","name":"hello","epoch":7}`},
-		{"a listed room", listed{Room: bus.RoomID{1}, Name: "hello", Role: "owner", Epoch: 7, Persist: true, Accepted: true},
-			`{"v":1,"room":"` + id1 + `","name":"hello","role":"owner","epoch":7,"persist":true,"accepted":true}`},
+		{"a listed room", listed{Room: bus.RoomID{1}, Name: "hello", Role: "owner", Epoch: 7, Persisted: true, Accepted: true},
+			`{"v":1,"room":"` + id1 + `","name":"hello","role":"owner","epoch":7,"persisted":true,"accepted":true}`},
 		{"a listed room that fails", listed{Room: bus.RoomID{1}, Role: "reader", Error: "read room: forged", Code: bus.CodeBadSignature},
-			`{"v":1,"room":"` + id1 + `","name":"","role":"reader","epoch":0,"persist":false,"accepted":false,"error":"read room: forged","code":"bad_signature"}`},
+			`{"v":1,"room":"` + id1 + `","name":"","role":"reader","epoch":0,"persisted":false,"accepted":false,"error":"read room: forged","code":"bad_signature"}`},
 		{"a room", shown{head: h, Hash: bus.RecordHash{2}, Role: "admin", Policy: policyOf(bus.DefaultPolicy()), Created: at, NotAfter: at.Add(time.Hour),
 			Members: []member{{ID: bus.ID{1}, Handle: "alice", Fingerprint: "0100", Role: "owner"}, {ID: bus.ID{2}, Fingerprint: "0200", Role: "admin"}}},
 			`{"v":1,"room":"` + id1 + `","name":"hello","epoch":7,"hash":"` + id2 + `","role":"admin",` +
-				`"policy":{"suite":"xaes-256-gcm","encrypt":true,"persist":true,"history":true,"pad":false,"rotate_s":604800,"max_age_s":0,"grace_s":30},` +
+				`"policy":{"suite":"xaes-256-gcm","encrypt":true,"persisted":true,"history":true,"pad":false,"rotate_s":604800,"max_age_s":0,"grace_s":30},` +
 				`"created":"2031-02-03T04:05:06Z","not_after":"2031-02-03T05:05:06Z",` +
 				`"members":[{"id":"` + id1 + `","handle":"alice","fingerprint":"0100","role":"owner"},{"id":"` + id2 + `","fingerprint":"0200","role":"admin"}]}`},
 		{"a record of the history", entry{Epoch: 7, Hash: bus.RecordHash{2}, Prev: bus.RecordHash{1}, Created: at, NotAfter: at, SignerID: bus.ID{1}, SignerHandle: "alice",
@@ -163,27 +163,4 @@ func TestHistoryTellsRecordsApart(t *testing.T) {
 func idBytes(a author) []byte {
 	id := a.ID()
 	return id[:]
-}
-
-func TestDue(t *testing.T) {
-	now := time.Unix(1_900_000_000, 0)
-	for _, tt := range []struct {
-		name         string
-		life, rotate time.Duration
-		age          time.Duration
-		want         bool
-	}{
-		{"young", 10 * time.Hour, 0, 5 * time.Hour, false},
-		{"past half of its life", 10 * time.Hour, 0, 5*time.Hour + time.Second, true},
-		{"its key is young", 10 * time.Hour, time.Hour, time.Hour, false},
-		{"its key is past its time", 10 * time.Hour, time.Hour, time.Hour + time.Second, true},
-		{"made by a clock that is ahead", 10 * time.Hour, time.Hour, -time.Minute, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			rec := &room.Record{Created: now.Add(-tt.age), NotAfter: now.Add(-tt.age + tt.life), Policy: bus.Policy{Rotate: tt.rotate}}
-			if have := due(rec, now); have != tt.want {
-				t.Errorf("due is %t", have)
-			}
-		})
-	}
 }

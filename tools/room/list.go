@@ -19,14 +19,14 @@ import (
 
 // listed is a room in the list, as --json prints it.
 type listed struct {
-	Room     bus.RoomID   `json:"room"`
-	Name     bus.RoomName `json:"name"` // "" if it could not be verified
-	Role     string       `json:"role"`
-	Epoch    bus.Epoch    `json:"epoch"`
-	Persist  bool         `json:"persist"`
-	Accepted bool         `json:"accepted"`
-	Error    string       `json:"error,omitempty"`
-	Code     bus.Code     `json:"code,omitempty"`
+	Room      bus.RoomID   `json:"room"`
+	Name      bus.RoomName `json:"name"` // "" if it could not be verified
+	Role      string       `json:"role"`
+	Epoch     bus.Epoch    `json:"epoch"`
+	Persisted bool         `json:"persisted"`
+	Accepted  bool         `json:"accepted"`
+	Error     string       `json:"error,omitempty"`
+	Code      bus.Code     `json:"code,omitempty"`
 }
 
 func list(c *cli.Call) error {
@@ -41,7 +41,7 @@ func list(c *cli.Call) error {
 		rooms := make([]listed, len(infos))
 		var failed []error
 		for i, r := range infos {
-			rooms[i] = listed{Room: r.ID, Name: r.Name, Role: roleName(r.Role), Epoch: r.Epoch, Persist: r.Persisted, Accepted: r.Accepted}
+			rooms[i] = listed{Room: r.ID, Name: r.Name, Role: roleName(r.Role), Epoch: r.Epoch, Persisted: r.Persisted, Accepted: r.Accepted}
 			if r.Err != nil {
 				rooms[i].Error, rooms[i].Code = r.Err.Error(), bus.CodeOf(r.Err)
 				failed = append(failed, fmt.Errorf("room %s: %w", r.ID, r.Err))
@@ -63,7 +63,7 @@ func printList(c *cli.Call, rooms []listed) error {
 	rows := make([][]string, len(rooms))
 	for i, r := range rooms {
 		kind, state := "live", "invited"
-		if r.Persist {
+		if r.Persisted {
 			kind = "stored"
 		}
 		if r.Accepted {

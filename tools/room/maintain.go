@@ -10,8 +10,8 @@ import (
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/cli/connect"
 	"github.com/enmanuel/unibus/lib/client"
-	"github.com/enmanuel/unibus/lib/room"
 )
 
 // defaultEvery is how often rooms are looked after: often enough for a room
@@ -24,11 +24,14 @@ func maintainCommand() *cli.Command {
 		Name:      "maintain",
 		Usage:     "keep rooms from expiring, and rotate their keys",
 		ArgsUsage: "[ROOM...]",
-		Description: `Renews rooms past half of their life and gives them a new key when their policy
-wants it: the rooms named, or else all that were made or accepted here and of
+		Description: `Renews rooms past half of their life, gives them a new key when their policy
+wants it, and takes out members whose accounts were revoked, with a new key too, so
+that they get none any more. It does so for the rooms named, or else all that were made or accepted here and of
 which you are an admin or owner. It runs until it is interrupted, as a service
 of an identity that is admin of the rooms; what goes wrong is reported and tried
-again. Any other running client of an admin does the same for the rooms it uses.
+again. Any other running client of an admin does the same for the rooms it uses, but
+for one thing: that somebody was revoked it believes only if it is signed, by the bus
+root or their own key. Here the word of a server is enough, unless --proven is given.
 
 ` + roomArg + `
 Exit status: 0 ended by Ctrl-C or SIGTERM, or all done with --once; 1 failed;
@@ -37,6 +40,7 @@ cannot be reached.`,
 		UsageText: "unibus room maintain\nunibus room maintain hello --once",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: flagOnce, Usage: "look after the rooms once and end"},
+			&cli.BoolFlag{Name: flagProven, Usage: "take out only members whose revocation is signed"},
 			&cli.DurationFlag{Name: flagEvery, Value: defaultEvery, Usage: "look after the rooms every `TIME`"},
 		},
 		Action: cli.Action(maintain),
@@ -145,41 +149,77 @@ func (k *keeper) rooms(ctx context.Context) (rooms []*client.Room, errs []error)
 	return rooms, errs
 }
 
-// tend renews a room if it is due, and tells of every new epoch, also of those
-// that others made or the client made by itself.
+// deed is what happened to a room, as --json prints it.
+type deed string
+
+const (
+	deedRenewed deed = "renewed" // here: a new key, for the time of the policy
+	deedRemoved deed = "removed" // here: members who were revoked, with a new key
+	deedChanged deed = "changed" // by somebody else, or by this client in the background
+)
+
+// tended is a new epoch of a room, as --json prints it.
+type tended struct {
+	head
+	Did     deed          `json:"did"`
+	Removed []goneForGood `json:"removed,omitempty"`
+}
+
+// goneForGood is a member who was taken out because their account ended.
+type goneForGood struct {
+	ID     bus.ID     `json:"id"`
+	Handle bus.Handle `json:"handle,omitempty"`
+	Proven bool       `json:"proven"` // by signature, and not by the word of a server alone
+}
+
+// tend takes revoked members out of a room and renews it if it is due. It tells of
+// every new epoch, also of those that others made or the client made by itself.
 func (k *keeper) tend(ctx context.Context, r *client.Room) error {
-	records, err := r.Log(ctx)
-	if err != nil {
-		return fmt.Errorf("read room %s: %w", r.ID(), err)
-	}
-	if before, known := k.seen[r.ID()]; !known {
-		k.seen[r.ID()] = r.Epoch()
-	} else if r.Epoch() > before {
-		k.tell(r)
-	}
-	if due(records[len(records)-1], k.call.Env.Now()) {
-		if err := r.Rotate(ctx); err != nil {
-			return err
+	if err := r.Refresh(ctx); err != nil {
+		if connect.Forked(err) {
+			return cli.WithHint(err, "what happened: unibus room log %s", connect.RoomArg(r.ID()))
 		}
-		k.tell(r)
+		return err
+	}
+	if before, known := k.seen[r.ID()]; known && r.Epoch() > before {
+		k.tell(r, deedChanged, nil)
+	}
+	k.seen[r.ID()] = r.Epoch()
+	gone, err := r.RemoveRevoked(ctx, !k.call.Bool(flagProven))
+	if err != nil {
+		return fmt.Errorf("maintain room %s: %w", r.Name(), err)
+	}
+	if len(gone) > 0 {
+		k.tell(r, deedRemoved, gone)
+	}
+	before := r.Epoch()
+	if err := r.RenewIfDue(ctx); err != nil {
+		return fmt.Errorf("maintain room %s: %w", r.Name(), err)
+	}
+	if r.Epoch() > before {
+		k.tell(r, deedRenewed, nil)
 	}
 	return nil
 }
 
 // tell reports the epoch of a room.
-func (k *keeper) tell(r *client.Room) {
+func (k *keeper) tell(r *client.Room, did deed, gone []client.Standing) {
 	k.seen[r.ID()] = r.Epoch()
+	t := tended{head: headOf(r), Did: did}
+	words := []string{string(did)}
+	for _, s := range gone {
+		g := goneForGood{ID: s.ID, Handle: k.client.HandleOf(s.ID), Proven: s.Proven}
+		t.Removed = append(t.Removed, g)
+		word := "by the word of a server"
+		if g.Proven {
+			word = "proven"
+		}
+		words = append(words, fmt.Sprintf("%s (revoked, %s)", nameOf(g.ID, g.Handle), word))
+	}
 	if k.call.WantsJSON() {
 		// What cannot be written ends the command by itself.
-		_ = k.call.JSON(headOf(r))
+		_ = k.call.JSON(t)
 		return
 	}
-	k.call.Printf("%s epoch %d\n", r.Name(), r.Epoch())
-}
-
-// due reports whether a record is past half of its life, or its key past the
-// time that the policy gives it.
-func due(rec *room.Record, now time.Time) bool {
-	age := now.Sub(rec.Created)
-	return age > rec.NotAfter.Sub(rec.Created)/2 || rec.Policy.Rotate > 0 && age > rec.Policy.Rotate
+	k.call.Printf("%s epoch %d %s\n", t.Name, t.Epoch, strings.Join(words, " "))
 }

@@ -50,26 +50,26 @@ func readPolicy(c *cli.Call) (bus.Policy, error) {
 
 // policyJSON is a policy as --json prints it.
 type policyJSON struct {
-	Suite   string `json:"suite"` // "none" without encryption
-	Encrypt bool   `json:"encrypt"`
-	Persist bool   `json:"persist"`
-	History bool   `json:"history"`
-	Pad     bool   `json:"pad"`
-	RotateS int64  `json:"rotate_s"`
-	MaxAgeS int64  `json:"max_age_s"`
-	GraceS  int64  `json:"grace_s"`
+	Suite     string `json:"suite"` // "none" without encryption
+	Encrypt   bool   `json:"encrypt"`
+	Persisted bool   `json:"persisted"`
+	History   bool   `json:"history"`
+	Pad       bool   `json:"pad"`
+	RotateS   int64  `json:"rotate_s"`
+	MaxAgeS   int64  `json:"max_age_s"`
+	GraceS    int64  `json:"grace_s"`
 }
 
 func policyOf(p bus.Policy) policyJSON {
 	return policyJSON{
-		Suite:   suiteNames[p.Suite],
-		Encrypt: p.Flags.Has(bus.FlagEncrypt),
-		Persist: p.Flags.Has(bus.FlagPersist),
-		History: p.Flags.Has(bus.FlagHistory),
-		Pad:     p.Flags.Has(bus.FlagPad),
-		RotateS: int64(p.Rotate / time.Second),
-		MaxAgeS: int64(p.MaxAge / time.Second),
-		GraceS:  int64(p.Grace / time.Second),
+		Suite:     suiteNames[p.Suite],
+		Encrypt:   p.Flags.Has(bus.FlagEncrypt),
+		Persisted: p.Flags.Has(bus.FlagPersist),
+		History:   p.Flags.Has(bus.FlagHistory),
+		Pad:       p.Flags.Has(bus.FlagPad),
+		RotateS:   int64(p.Rotate / time.Second),
+		MaxAgeS:   int64(p.MaxAge / time.Second),
+		GraceS:    int64(p.Grace / time.Second),
 	}
 }
 
