@@ -96,9 +96,11 @@ func (l *lineage) givenUp(c *room.Chain) bool {
 	return false
 }
 
-func (r *Room) lineageFile() stateFile[lineage] {
-	return stateFile[lineage]{r.client.state.path("lineage", r.id.String()+".json")}
+func (c *Client) lineageFile(id bus.RoomID) stateFile[lineage] {
+	return stateFile[lineage]{c.state.path("lineage", id.String()+".json")}
 }
+
+func (r *Room) lineageFile() stateFile[lineage] { return r.client.lineageFile(r.id) }
 
 // keepLineage stores how the head was reached, once its pin has moved. Another
 // process may have come further.

@@ -1,11 +1,15 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +20,7 @@ import (
 
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/identity"
 	"github.com/enmanuel/unibus/lib/room"
 )
 
@@ -62,8 +67,10 @@ type RoomInfo struct {
 	Role      bus.Role     // of this client
 	Epoch     bus.Epoch
 	Persisted bool
-	Accepted  bool  // made or accepted here, so that its name resolves
-	Err       error // the room's records failed verification, or could not be read
+	Accepted  bool         // made or accepted here, so that its name resolves
+	As        bus.RoomName // what it is called here, where that is not its name
+	InvitedBy bus.ID       // who made this client a member; zero for who made the room
+	Err       error        // the room's records failed verification, or could not be read
 }
 
 // acceptedRooms are the rooms whose names this client, or another process that
@@ -135,8 +142,20 @@ func upload(s *room.Signed) api.RecordUpload {
 // AcceptRoom joins a room to which the client was invited: it verifies the
 // room's history and pins the room's name to its id, so that [Client.Room]
 // finds it by name. Accepting a room again is no change. A room that the client
-// was removed from is [bus.CodeNotMember].
+// was removed from is [bus.CodeNotMember]; one whose name another room here has
+// already is [bus.CodeExists], since whoever invites chooses the name.
 func (c *Client) AcceptRoom(ctx context.Context, id bus.RoomID) (*Room, error) {
+	return c.AcceptRoomAs(ctx, id, "")
+}
+
+// AcceptRoomAs is [Client.AcceptRoom] for a room that is to have another name here,
+// or another one than so far.
+func (c *Client) AcceptRoomAs(ctx context.Context, id bus.RoomID, as bus.RoomName) (*Room, error) {
+	if as != "" {
+		if _, err := bus.ParseRoomName(string(as)); err != nil {
+			return nil, err
+		}
+	}
 	r, err := c.open(ctx, id)
 	if err != nil {
 		return nil, err
@@ -145,7 +164,23 @@ func (c *Client) AcceptRoom(ctx context.Context, id bus.RoomID) (*Room, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, c.remember(ctx, id, name)
+	return r, c.accepted.update(ctx, func(a *acceptedRooms) error {
+		at := slices.IndexFunc(a.Rooms, func(r acceptedRoom) bool { return r.Room == id })
+		if at >= 0 && as == "" {
+			return nil
+		}
+		want := cmp.Or(as, name)
+		if i := slices.IndexFunc(a.Rooms, func(r acceptedRoom) bool { return r.Name == want && r.Room != id }); i >= 0 {
+			return bus.Errorf(bus.CodeExists, "room %s here is called %s already", a.Rooms[i].Room, want)
+		}
+		if at < 0 {
+			a.Rooms = append(a.Rooms, acceptedRoom{Room: id, Name: want})
+		} else {
+			a.Rooms[at].Name = want
+		}
+		a.V = 1
+		return nil
+	})
 }
 
 func (c *Client) remember(ctx context.Context, id bus.RoomID, name bus.RoomName) error {
@@ -156,6 +191,55 @@ func (c *Client) remember(ctx context.Context, id bus.RoomID, name bus.RoomName)
 		}
 		return nil
 	})
+}
+
+// ForgetRoom removes what is kept here of a room that is for this client alone: the
+// name that it was accepted under and the places of its cursors. With pins it also
+// forgets which records were accepted, and proofs of forks and equivocation, so that
+// the next look believes whatever the servers show: the last resort where a fork
+// cannot be resolved. It tells nobody; the client stays a member. It returns whether
+// the room had a name here.
+func (c *Client) ForgetRoom(ctx context.Context, id bus.RoomID, pins bool) (named bool, err error) {
+	if err := c.forgetRoom(ctx, id, pins, &named); err != nil {
+		return named, fmt.Errorf("forget room %s: %w", id, err)
+	}
+	return named, nil
+}
+
+func (c *Client) forgetRoom(ctx context.Context, id bus.RoomID, pins bool, named *bool) error {
+	err := c.accepted.update(ctx, func(a *acceptedRooms) error {
+		a.V = 1
+		before := len(a.Rooms)
+		a.Rooms = slices.DeleteFunc(a.Rooms, func(r acceptedRoom) bool { return r.Room == id })
+		*named = len(a.Rooms) < before
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	doomed, err := filepath.Glob(filepath.Join(c.state.path("cursors", id.Token()), "*.json"))
+	if err != nil {
+		return err
+	}
+	if pins {
+		if err := c.pins.Forget(ctx, id); err != nil {
+			return err
+		}
+		doomed = append(doomed, c.lineageFile(id).path)
+		kept, err := c.Proofs(id)
+		if err != nil {
+			return err
+		}
+		for _, p := range kept {
+			doomed = append(doomed, p.File)
+		}
+	}
+	for _, name := range doomed {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Room returns a room by its id or by its name. Names are looked up among the
@@ -233,7 +317,9 @@ func (c *Client) Rooms(ctx context.Context) ([]RoomInfo, error) {
 	for i, h := range list.Rooms {
 		infos[i] = RoomInfo{
 			ID: h.Room, Role: h.Role, Epoch: h.Epoch, Persisted: h.Persisted,
-			Accepted: slices.ContainsFunc(accepted.Rooms, func(a acceptedRoom) bool { return a.Room == h.Room }),
+		}
+		if at := slices.IndexFunc(accepted.Rooms, func(a acceptedRoom) bool { return a.Room == h.Room }); at >= 0 {
+			infos[i].Accepted, infos[i].As = true, accepted.Rooms[at].Name
 		}
 		loads.Go(func() error {
 			infos[i].verify(ctx, c)
@@ -261,7 +347,11 @@ func (i *RoomInfo) verify(ctx context.Context, c *Client) {
 	}
 	head, _, _ := r.model.current()
 	i.Epoch, i.Role, i.Persisted = head.Epoch, head.Role(c.ID()), head.Policy.Persisted()
+	i.InvitedBy = r.InvitedBy()
 	i.Name, i.Err = r.name()
+	if i.As == i.Name {
+		i.As = ""
+	}
 }
 
 // open returns the one Room of an id, with its records read and verified. A
@@ -364,6 +454,29 @@ func (r *Room) Epoch() bus.Epoch {
 func (r *Room) Role() bus.Role {
 	head, _, _ := r.model.current()
 	return head.Role(r.client.ID())
+}
+
+// InvitedBy returns who signed the record that made this client a member, the last
+// one if there were several; zero for who made the room, and for who is no member.
+func (r *Room) InvitedBy() bus.ID {
+	r.model.mu.RLock()
+	defer r.model.mu.RUnlock()
+	me := r.client.ID()
+	for e := r.model.head.Epoch; ; e-- {
+		rec := r.model.chain.At(e)
+		_, member := rec.Member(me)
+		switch {
+		case !member && e == r.model.head.Epoch:
+			return bus.ID{}
+		case !member:
+			return identity.IDOf(r.model.chain.At(e + 1).Signer)
+		case e == 0:
+			if by := identity.IDOf(rec.Signer); by != me {
+				return by
+			}
+			return bus.ID{}
+		}
+	}
 }
 
 // Members returns the members in ascending order of their ids.

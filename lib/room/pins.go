@@ -97,6 +97,23 @@ func (p *Pins) Move(ctx context.Context, room bus.RoomID, next Pin, allow func(o
 	return nil
 }
 
+// Forget removes the pin of a room, durably: whatever is shown next is believed. It is
+// no error if there is none.
+func (p *Pins) Forget(ctx context.Context, room bus.RoomID) error {
+	if err := durable.MkdirAll(p.dir); err != nil {
+		return fmt.Errorf("forget head pin: %w", err)
+	}
+	unlock, err := durable.Lock(ctx, filepath.Join(p.dir, "pins.lock"))
+	if err != nil {
+		return fmt.Errorf("forget head pin: %w", err)
+	}
+	defer unlock()
+	if err := os.Remove(p.path(room)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget head pin: %w", err)
+	}
+	return durable.SyncDir(p.dir)
+}
+
 func (p *Pins) path(room bus.RoomID) string { return filepath.Join(p.dir, room.String()) }
 
 // encode returns u64 epoch || RH.

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,6 +85,7 @@ type head struct {
 	Room  bus.RoomID   `json:"room"`
 	Name  bus.RoomName `json:"name"`
 	Epoch bus.Epoch    `json:"epoch"`
+	As    bus.RoomName `json:"as,omitempty"` // what it was accepted as here
 }
 
 func headOf(r *client.Room) head { return head{Room: r.ID(), Name: r.Name(), Epoch: r.Epoch()} }
@@ -126,17 +128,126 @@ func accept(c *cli.Call) error {
 	if err != nil {
 		return cli.BadArg("ID", err)
 	}
+	as := bus.RoomName(c.String(flagAs))
+	if as != "" {
+		if _, err := bus.ParseRoomName(string(as)); err != nil {
+			return cli.BadArg("--"+flagAs, err)
+		}
+	}
 	return with(c, func(ctx context.Context, cl *client.Client) error {
-		r, err := busy(c, "verifying the room", func() (*client.Room, error) { return cl.AcceptRoom(ctx, id) })
+		r, err := busy(c, "verifying the room", func() (*client.Room, error) { return cl.AcceptRoomAs(ctx, id, as) })
+		if errors.Is(err, bus.ErrExists) {
+			return cli.WithHint(fmt.Errorf("accept room %s: %w", id, err),
+				"accept it under another name: unibus room accept %s --as NAME", connect.RoomArg(id))
+		}
 		if err != nil {
 			return fmt.Errorf("accept room %s: %w", id, err)
 		}
-		warnOfNamesakes(c, cl, r.Name())
-		c.Note("accepted room %s, as its %s", r.Name(), r.Role())
-		if c.WantsJSON() {
-			return c.JSON(headOf(r))
+		h := headOf(r)
+		if as != "" {
+			h.As = as
 		}
-		c.Printf("%s\n", r.Name())
+		by := ""
+		if inviter := r.InvitedBy(); !inviter.IsZero() {
+			by = ", invited by " + person{id: inviter, handle: cl.HandleOf(inviter)}.String()
+		}
+		c.Note("accepted room %s, as its %s%s", cmp.Or(as, r.Name()), r.Role(), by)
+		if c.WantsJSON() {
+			return c.JSON(h)
+		}
+		c.Printf("%s\n", cmp.Or(as, r.Name()))
+		return nil
+	})
+}
+
+// leaving is what leave and forget print with --json.
+type leaving struct {
+	head
+	Left bool     `json:"left"` // no member any more
+	Ask  []member `json:"ask"`  // who can take this identity out; empty if it is no member
+}
+
+func leave(c *cli.Call) error {
+	return withRoom(c, func(ctx context.Context, cl *client.Client, r *client.Room) error {
+		out := leaving{head: headOf(r), Ask: []member{}}
+		others := map[bus.ID]client.Member{}
+		for _, m := range r.Members() {
+			if m.ID != cl.ID() {
+				others[m.ID] = m
+			}
+		}
+		switch role := r.Role(); {
+		case !role.Valid():
+			out.Left = true
+		case role == bus.RoleOwner && !hasOwner(others):
+			return cli.WithHint(bus.Errorf(bus.CodeTransition, "leave room %s: it would be without an owner", out.Name),
+				"make somebody else its owner first: unibus room invite %s WHO --role owner", connect.RoomArg(r.ID()))
+		case role == bus.RoleOwner:
+			if err := apply(c, "leaving", func() error { return r.Remove(ctx, cl.ID().String()) }); err != nil {
+				return fmt.Errorf("leave room %s: %w", out.Name, err)
+			}
+			out.Left, out.Epoch = true, r.Epoch()
+		default:
+			// Only who has authority signs records: an admin may not even take out
+			// themselves, since they may not change who is an admin.
+			for _, m := range r.Members() {
+				if m.ID != cl.ID() && (m.Role == bus.RoleOwner || m.Role == bus.RoleAdmin && !role.IsAuthority()) {
+					out.Ask = append(out.Ask, memberOf(m))
+				}
+			}
+		}
+		if _, err := cl.ForgetRoom(ctx, r.ID(), false); err != nil {
+			return err
+		}
+		if c.WantsJSON() {
+			if err := c.JSON(out); err != nil {
+				return err
+			}
+		}
+		if out.Left {
+			c.Note("left %s", out.Name)
+			return nil
+		}
+		return cli.WithExit(cli.WithHint(bus.Errorf(bus.CodeNotAuthority, "leave room %s: its name is forgotten here, and you are still a member", out.Name),
+			"ask %s to run: unibus room remove %s %s", askedOf(out.Ask), connect.RoomArg(r.ID()), whoArg(cl.ID())), cli.ExitPartial)
+	})
+}
+
+// askedOf names a few people.
+func askedOf(people []member) string {
+	var names []string
+	for _, m := range people[:min(len(people), 3)] {
+		names = append(names, nameOf(m.ID, m.Handle))
+	}
+	return strings.Join(names, " or ")
+}
+
+func forget(c *cli.Call) error {
+	return with(c, func(ctx context.Context, cl *client.Client) error {
+		id, err := connect.RoomID(cl, c.Arg(0))
+		if err != nil {
+			return err
+		}
+		pins := c.Bool(flagPins)
+		if pins {
+			if err := c.Confirm("believe whatever the servers show of room %s from now on?", id); err != nil {
+				return err
+			}
+		}
+		named, err := cl.ForgetRoom(ctx, id, pins)
+		switch {
+		case err != nil:
+			return err
+		case !named && !pins:
+			return bus.Errorf(bus.CodeNotFound, "forget room %s: it has no name here", id)
+		}
+		c.Note("forgot room %s; as far as you are a member, this brings it back: unibus room accept %s", id, connect.RoomArg(id))
+		if c.WantsJSON() {
+			return c.JSON(struct {
+				Room bus.RoomID `json:"room"`
+				Pins bool       `json:"pins"`
+			}{id, pins})
+		}
 		return nil
 	})
 }
@@ -155,6 +266,15 @@ func (p person) String() string {
 		return fmt.Sprintf("%s (%s)", p.handle, p.id.Fingerprint())
 	}
 	return p.id.String()
+}
+
+// whoArg writes an id so that no command takes it for a flag.
+func whoArg(id bus.ID) string {
+	text := id.String()
+	if strings.HasPrefix(text, "-") {
+		return idPrefix + text
+	}
+	return text
 }
 
 // find reads an id, a key or a handle.

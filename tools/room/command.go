@@ -20,6 +20,8 @@ const (
 	flagOnce      = "once"
 	flagEvery     = "every"
 	flagProven    = "proven"
+	flagAs        = "as"
+	flagPins      = "pins"
 )
 
 const exitStatus = `
@@ -77,12 +79,42 @@ first answer is pinned. Compare the fingerprint with WHO's own.
 				Action: cli.Action(invite),
 			},
 			{
-				Name:        "accept",
-				Usage:       "join a room you are invited to",
-				ArgsUsage:   "ID",
-				Description: "Verifies the history of a room you were invited to, and from then on finds the\nroom by its name. Accepting again is no change.\n" + exitStatus,
-				UsageText:   "unibus room ls\nunibus room accept ID",
-				Action:      cli.Action(accept),
+				Name:      "accept",
+				Usage:     "join a room you are invited to",
+				ArgsUsage: "ID",
+				Description: `Verifies the history of a room you were invited to, and from then on finds the
+room by its name. Accepting again is no change. Whoever invites chooses the name: one
+that another room here has is refused, until --as gives this one a name of its own.
+` + exitStatus,
+				UsageText: "unibus room ls\nunibus room accept ID\nunibus room accept ID --as team.west",
+				Flags:     []cli.Flag{&cli.StringFlag{Name: flagAs, Usage: "call the room `NAME` here"}},
+				Action:    cli.Action(accept),
+			},
+			{
+				Name:      "leave",
+				Usage:     "stop being a member of a room, as far as that is in your hands",
+				ArgsUsage: "ROOM",
+				Description: `Takes you out of a room. Only admins and owners sign who is in a room, and an admin may
+not change who is an admin: an owner leaves where there is another one; for anybody else
+the room's name is forgotten here, and the exit status is 3 with whom to ask.
+
+` + roomArg + exitStatus,
+				Action: cli.Action(leave),
+			},
+			{
+				Name:      "forget",
+				Usage:     "remove what is kept here of a room",
+				ArgsUsage: "ROOM",
+				Description: `Forgets the name of a room and how far subscriptions with --cursor have read it. Nobody is told, and
+you stay a member.
+
+With --pins which records you have accepted is forgotten too, and the proofs that are kept:
+the next look believes whatever the servers show. That is for a fork that no owner can
+resolve, after talking to the others; it is what a lying server would want.
+
+` + roomArg + exitStatus,
+				Flags:  []cli.Flag{&cli.BoolFlag{Name: flagPins, Usage: "forget which records were accepted, and all proofs"}},
+				Action: cli.Action(forget),
 			},
 			{
 				Name:      "remove",

@@ -221,7 +221,7 @@ func printHistory(c *cli.Call, cl *client.Client, of head, records []*room.Recor
 		}
 	}
 	for _, e := range out.Equivocations {
-		c.Note("%s is dishonest, or their identity was copied; an admin takes them out: unibus room remove %s %s", nameOf(e.Sender, e.Handle), connect.RoomArg(of.Room), e.Sender)
+		c.Note("%s is dishonest, or their identity was copied; an admin takes them out: unibus room remove %s %s", nameOf(e.Sender, e.Handle), connect.RoomArg(of.Room), whoArg(e.Sender))
 	}
 	return nil
 }

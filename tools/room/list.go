@@ -19,14 +19,17 @@ import (
 
 // listed is a room in the list, as --json prints it.
 type listed struct {
-	Room      bus.RoomID   `json:"room"`
-	Name      bus.RoomName `json:"name"` // "" if it could not be verified
-	Role      string       `json:"role"`
-	Epoch     bus.Epoch    `json:"epoch"`
-	Persisted bool         `json:"persisted"`
-	Accepted  bool         `json:"accepted"`
-	Error     string       `json:"error,omitempty"`
-	Code      bus.Code     `json:"code,omitempty"`
+	Room            bus.RoomID   `json:"room"`
+	Name            bus.RoomName `json:"name"` // "" if it could not be verified
+	Role            string       `json:"role"`
+	Epoch           bus.Epoch    `json:"epoch"`
+	Persisted       bool         `json:"persisted"`
+	Accepted        bool         `json:"accepted"`
+	As              bus.RoomName `json:"as,omitempty"` // what it is called here, where that is not its name
+	InvitedBy       *bus.ID      `json:"invited_by,omitempty"`
+	InvitedByHandle bus.Handle   `json:"invited_by_handle,omitempty"`
+	Error           string       `json:"error,omitempty"`
+	Code            bus.Code     `json:"code,omitempty"`
 }
 
 func list(c *cli.Call) error {
@@ -41,7 +44,10 @@ func list(c *cli.Call) error {
 		rooms := make([]listed, len(infos))
 		var failed []error
 		for i, r := range infos {
-			rooms[i] = listed{Room: r.ID, Name: r.Name, Role: roleName(r.Role), Epoch: r.Epoch, Persisted: r.Persisted, Accepted: r.Accepted}
+			rooms[i] = listed{Room: r.ID, Name: r.Name, Role: roleName(r.Role), Epoch: r.Epoch, Persisted: r.Persisted, Accepted: r.Accepted, As: r.As}
+			if !r.InvitedBy.IsZero() {
+				rooms[i].InvitedBy, rooms[i].InvitedByHandle = &r.InvitedBy, cl.HandleOf(r.InvitedBy)
+			}
 			if r.Err != nil {
 				rooms[i].Error, rooms[i].Code = r.Err.Error(), bus.CodeOf(r.Err)
 				failed = append(failed, fmt.Errorf("room %s: %w", r.ID, r.Err))
@@ -66,13 +72,16 @@ func printList(c *cli.Call, rooms []listed) error {
 		if r.Persisted {
 			kind = "stored"
 		}
-		if r.Accepted {
+		switch {
+		case r.Accepted:
 			state = "accepted"
+		case r.InvitedBy != nil:
+			state = "invited by " + nameOf(*r.InvitedBy, r.InvitedByHandle)
 		}
 		if r.Code != "" {
 			state = string(r.Code)
 		}
-		rows[i] = []string{string(r.Name), r.Room.String(), r.Role, strconv.FormatUint(uint64(r.Epoch), 10), kind, state}
+		rows[i] = []string{string(cmp.Or(r.As, r.Name)), r.Room.String(), r.Role, strconv.FormatUint(uint64(r.Epoch), 10), kind, state}
 	}
 	c.Table([]string{"name", "room", "role", "epoch", "kind", "state"}, rows)
 	return nil
@@ -86,15 +95,21 @@ type member struct {
 	Role        string     `json:"role"`
 }
 
+func memberOf(m client.Member) member {
+	return member{ID: m.ID, Handle: m.Handle, Fingerprint: m.ID.Fingerprint(), Role: m.Role.String()}
+}
+
 // shown is a room in full, as --json prints it.
 type shown struct {
 	head
-	Hash     bus.RecordHash `json:"hash"`
-	Role     string         `json:"role"` // of this identity
-	Policy   policyJSON     `json:"policy"`
-	Created  time.Time      `json:"created"` // of the newest record
-	NotAfter time.Time      `json:"not_after"`
-	Members  []member       `json:"members"`
+	Hash            bus.RecordHash `json:"hash"`
+	Role            string         `json:"role"` // of this identity
+	InvitedBy       *bus.ID        `json:"invited_by,omitempty"`
+	InvitedByHandle bus.Handle     `json:"invited_by_handle,omitempty"`
+	Policy          policyJSON     `json:"policy"`
+	Created         time.Time      `json:"created"` // of the newest record
+	NotAfter        time.Time      `json:"not_after"`
+	Members         []member       `json:"members"`
 }
 
 func show(c *cli.Call) error {
@@ -113,7 +128,12 @@ func show(c *cli.Call) error {
 			Created: last.Created.UTC(), NotAfter: last.NotAfter.UTC(), Members: []member{},
 		}
 		for _, m := range r.Members() {
-			s.Members = append(s.Members, member{ID: m.ID, Handle: m.Handle, Fingerprint: m.ID.Fingerprint(), Role: m.Role.String()})
+			s.Members = append(s.Members, memberOf(m))
+		}
+		invitedBy := "nobody: you made it"
+		if by := r.InvitedBy(); !by.IsZero() {
+			s.InvitedBy, s.InvitedByHandle = &by, cl.HandleOf(by)
+			invitedBy = person{id: by, handle: s.InvitedByHandle}.String()
 		}
 		if err := last.CheckTime(c.Env.Now()); err != nil {
 			c.Warn("%s; an admin renews it: unibus room rotate %s", err, connect.RoomArg(r.ID()))
@@ -130,6 +150,7 @@ func show(c *cli.Call) error {
 			{"expires", stamp(s.NotAfter)},
 			{"policy", describePolicy(last.Policy)},
 			{"your role", s.Role},
+			{"invited by", invitedBy},
 		} {
 			c.Printf("%-10s %s\n", line[0], line[1])
 		}
