@@ -68,9 +68,11 @@ func (m *model) lawful(i int) bus.Code {
 	return ""
 }
 
-// siblings returns what a second lawful successor is called.
+// siblings returns what a second lawful successor is called: who says openly that
+// one gives up the other does not contradict themselves.
 func (m *model) siblings(i, j int) bus.Code {
-	if m.all[i].signer == m.all[j].signer {
+	open := slices.Contains(m.all[i].resolves, j) || slices.Contains(m.all[j].resolves, i)
+	if m.all[i].signer == m.all[j].signer && !open {
 		return bus.CodeEquivocation
 	}
 	return bus.CodeFork
