@@ -25,6 +25,7 @@ type Env struct {
 	Stderr io.Writer // everything else
 
 	Now  func() time.Time
+	Zone *time.Location // that people see times in, nil for UTC
 	Rand io.Reader
 
 	Executable string    // absolute path of the running program, "" if not known
@@ -48,6 +49,7 @@ func System() *Env {
 		Stdout:     os.Stdout,
 		Stderr:     os.Stderr,
 		Now:        time.Now,
+		Zone:       time.Local,
 		Rand:       rand.Reader,
 		Executable: exe,
 		Version:    version,
@@ -124,6 +126,20 @@ func (e *Env) home(variable, fallback string) (string, error) {
 	return "", WithHint(
 		bus.Errorf(bus.CodeUsage, "find home directory: neither HOME nor %s is an absolute path", variable),
 		"export HOME=/home/you")
+}
+
+// TerminalWidth returns how many characters fit on a line of a stream, 0 if it
+// is no terminal or does not say.
+func TerminalWidth(stream any) int {
+	f, ok := stream.(interface{ Fd() uintptr })
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
 }
 
 // IsTerminal reports whether a stream of the environment is a terminal.

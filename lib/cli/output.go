@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
+	display "github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/enmanuel/unibus/lib/bus"
 )
@@ -48,7 +49,8 @@ func encodeJSON(v any) ([]byte, error) {
 }
 
 // Table prints rows below a header in aligned columns, nothing when there are
-// no rows. Cells are made [Printable].
+// no rows. On a terminal that is too narrow for that each cell is on a line of
+// its own, so that nothing is broken or cut. Cells are made [Printable].
 func (c *Call) Table(header []string, rows [][]string) {
 	if len(rows) == 0 {
 		return
@@ -57,15 +59,66 @@ func (c *Call) Table(header []string, rows [][]string) {
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
-	style.Format.Header = text.FormatUpper
+	style.Format.Header = display.FormatUpper
 	t.SetStyle(style)
 	t.AppendHeader(tableRow(header))
 	for _, r := range rows {
 		t.AppendRow(tableRow(r))
 	}
-	for line := range strings.Lines(t.Render()) {
+	rendered := t.Render()
+	if len(header) > 2 && c.tooWide(rendered) {
+		fmt.Fprint(c.Stdout, records(header, rows))
+		return
+	}
+	for line := range strings.Lines(rendered) {
 		fmt.Fprintln(c.Stdout, strings.TrimRight(line, " \n"))
 	}
+}
+
+// records writes rows one below the other, each cell on a line of its own
+// behind the name of its column, which are as wide as in the table.
+func records(header []string, rows [][]string) string {
+	widest := 0
+	for _, h := range header {
+		widest = max(widest, len(h))
+	}
+	var b strings.Builder
+	for i, row := range rows {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		for n, cell := range row {
+			if cell != "" {
+				fmt.Fprintf(&b, "%-*s  %s\n", widest, strings.ToUpper(header[n]), Printable(cell))
+			}
+		}
+	}
+	return b.String()
+}
+
+// tooWide reports whether standard output is a terminal on which a line of the
+// text would be broken.
+func (c *Call) tooWide(text string) bool {
+	width := TerminalWidth(c.Env.Stdout)
+	if width == 0 {
+		return false
+	}
+	for line := range strings.Lines(text) {
+		if display.StringWidthWithoutEscSequences(strings.TrimRight(line, " \n")) > width {
+			return true
+		}
+	}
+	return false
+}
+
+// Time writes a time for people: as on the clock here, with its zone. In JSON
+// times are RFC 3339 in UTC, as encoding/json writes t.UTC().
+func (c *Call) Time(t time.Time) string {
+	zone := c.Env.Zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	return t.In(zone).Format("2006-01-02 15:04:05 MST")
 }
 
 func tableRow(cells []string) table.Row {

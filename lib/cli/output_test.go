@@ -3,6 +3,7 @@ package cli
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -93,5 +94,25 @@ func TestManualPagesAreRoff(t *testing.T) {
 			line != ".nf\n" && line != ".fi\n" {
 			t.Errorf("request %q", line)
 		}
+	}
+}
+
+func TestTimesAreThoseOfTheClockHere(t *testing.T) {
+	w := newWorld(t, "pub", "lobby")
+	at := time.Date(2026, 3, 1, 23, 30, 0, 0, time.UTC)
+	show := func() string {
+		w.out.Reset()
+		toy(func(c *Call) error {
+			c.Printf("%s", c.Time(at))
+			return nil
+		}).Run(t.Context(), w.Env)
+		return w.out.String()
+	}
+	if have := show(); have != "2026-03-01 23:30:00 UTC" {
+		t.Errorf("without a zone it is %q", have)
+	}
+	w.Zone = time.FixedZone("CET", 3600)
+	if have := show(); have != "2026-03-02 00:30:00 CET" {
+		t.Errorf("in its zone it is %q", have)
 	}
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -172,5 +173,38 @@ func TestShortWorkAndPipesShowNoProgress(t *testing.T) {
 	}).Run(t.Context(), w.Env)
 	if code != 0 || w.errs.Len() > 0 {
 		t.Errorf("exit %d: %s", code, &w.errs)
+	}
+}
+
+func TestATableThatIsTooWideForTheTerminalIsNotBroken(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		columns uint16
+		want    string
+	}{
+		{"wide enough", 40, "NAME   ROOM        ROLE\r\nlobby  0123456789  owner\r\nops    abcdefghij\r\n"},
+		{"too narrow", 20, "NAME  lobby\r\nROOM  0123456789\r\nROLE  owner\r\n\r\nNAME  ops\r\nROOM  abcdefghij\r\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			master, path := openPTY(t)
+			if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 25, Col: tt.columns}); err != nil {
+				t.Fatal(err)
+			}
+			terminal, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer terminal.Close()
+			w := newWorld(t, "pub", "lobby")
+			w.Stdout = terminal
+			code := toy(func(c *Call) error {
+				c.Table([]string{"name", "room", "role"}, [][]string{{"lobby", "0123456789", "owner"}, {"ops", "abcdefghij", ""}})
+				return nil
+			}).Run(t.Context(), w.Env)
+			have := make([]byte, len(tt.want))
+			if _, err := io.ReadFull(master, have); err != nil || code != 0 || string(have) != tt.want {
+				t.Errorf("exit %d, %v: %q, want %q", code, err, have, tt.want)
+			}
+		})
 	}
 }

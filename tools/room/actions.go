@@ -90,6 +90,9 @@ type head struct {
 
 func headOf(r *client.Room) head { return head{Room: r.ID(), Name: r.Name(), Epoch: r.Epoch()} }
 
+// minLife is the shortest life of a room that is given without being sure.
+const minLife = time.Hour
+
 func create(c *cli.Call) error {
 	name, err := bus.ParseRoomName(c.Arg(0))
 	if err != nil {
@@ -102,6 +105,10 @@ func create(c *cli.Call) error {
 	life := c.Duration(flagLife)
 	if life < time.Second || life > bus.MaxRecordLife || life%time.Second != 0 {
 		return cli.Usagef("--%s %s: want whole seconds, at most %s", flagLife, life, bus.MaxRecordLife)
+	}
+	if life < minLife && !c.Bool("yes") {
+		return cli.WithHint(cli.Usagef("--%s %s: nobody may send any more after that, unless an admin is there to renew the room", flagLife, life),
+			"give it %s or more, or add --yes for a room that is to end so soon", minLife)
 	}
 	return with(c, func(ctx context.Context, cl *client.Client) error {
 		if err := checkUnused(c, cl, name); err != nil {

@@ -138,7 +138,7 @@ func (f fork) print(c *cli.Call) {
 		if f.GivenUp != nil && *f.GivenUp == side.Record {
 			given = fmt.Sprintf(", given up by record %d", *f.ResolvedBy)
 		}
-		c.Printf("  %-9s %s signed by %s at %s, %d members%s\n", side.name, side.Record, side.by, stamp(side.Created), side.Members, given)
+		c.Printf("  %-9s %s signed by %s at %s, %d members%s\n", side.name, side.Record, side.by, c.Time(side.Created), side.Members, given)
 	}
 	printKept(c, f.Seen, f.File)
 }
@@ -150,7 +150,7 @@ func (e equivocation) print(c *cli.Call) {
 }
 
 func printKept(c *cli.Call, seen time.Time, file string) {
-	c.Printf("  %-9s %s\n  %-9s %s\n", "seen", stamp(seen), "proof", file)
+	c.Printf("  %-9s %s\n  %-9s %s\n", "seen", c.Time(seen), "proof", file)
 }
 
 func (p proofs) print(c *cli.Call) {

@@ -209,7 +209,7 @@ func printHistory(c *cli.Call, cl *client.Client, of head, records []*room.Recor
 			what[j] = done.String()
 		}
 		rows[i] = []string{
-			strconv.FormatUint(uint64(e.Epoch), 10), e.Hash.String(), stamp(e.Created),
+			strconv.FormatUint(uint64(e.Epoch), 10), e.Hash.String(), c.Time(e.Created),
 			nameOf(e.SignerID, e.SignerHandle), strings.Join(what, "; "),
 		}
 	}

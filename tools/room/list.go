@@ -146,8 +146,8 @@ func show(c *cli.Call) error {
 			{"room", s.Room.String()},
 			{"epoch", strconv.FormatUint(uint64(s.Epoch), 10)},
 			{"record", s.Hash.String()},
-			{"created", stamp(s.Created)},
-			{"expires", stamp(s.NotAfter)},
+			{"created", c.Time(s.Created)},
+			{"expires", c.Time(s.NotAfter)},
 			{"policy", describePolicy(last.Policy)},
 			{"your role", s.Role},
 			{"invited by", invitedBy},
@@ -175,5 +175,3 @@ func roleName(role bus.Role) string {
 	}
 	return role.String()
 }
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -80,7 +80,11 @@ func revoke(c *cli.Call) error {
 			return err
 		}
 		if u.Status == bus.UserRevoked {
-			c.Note("%s was revoked already, %s", u.Handle, stamp(u.RevokedAt))
+			at := "at a time that is not known"
+			if u.RevokedAt != nil {
+				at = c.Time(*u.RevokedAt)
+			}
+			c.Note("%s was revoked already, %s", u.Handle, at)
 		} else if err := checkLastAdmin(c, users, u); err != nil {
 			return err
 		} else if err := c.Confirm("revoke %s (%s) for good?", u.Handle, u.ID.Fingerprint()); err != nil {

@@ -268,7 +268,7 @@ func auditList(c *cli.Call) error {
 		if code == "" {
 			code = "?"
 		}
-		rows[i] = []string{strconv.FormatUint(l.Seq, 10), l.Time.Format(time.RFC3339), l.who(), l.Method + " " + l.Path, l.Subject, code}
+		rows[i] = []string{strconv.FormatUint(l.Seq, 10), c.Time(l.Time), l.who(), l.Method + " " + l.Path, l.Subject, code}
 	}
 	c.Table([]string{"entry", "time", "who", "request", "subject", "outcome"}, rows)
 	if failure != nil {

@@ -48,7 +48,7 @@ func list(c *cli.Call) error {
 		rows := make([][]string, len(all))
 		for i, u := range all {
 			rows[i] = []string{
-				string(u.Handle), string(u.Role), string(u.Status), u.SignPub.String(), u.ID.Fingerprint(), stamp(&u.CreatedAt),
+				string(u.Handle), string(u.Role), string(u.Status), u.SignPub.String(), u.ID.Fingerprint(), c.Time(u.CreatedAt),
 				day(u.EntryUntil), cmp.Or(u.RevokedBy, "-"),
 			}
 		}
@@ -123,13 +123,6 @@ func warnOfEnds(c *cli.Call, all []listed) {
 		ending = ending[:shown]
 	}
 	c.Warn("entries end within 30 days: %s%s; sign new ones where the root is: unibus keygen entry --root FILE --from LIST -o entries", strings.Join(ending, ", "), more)
-}
-
-func stamp(t *time.Time) string {
-	if t == nil {
-		return "-"
-	}
-	return t.UTC().Format(time.RFC3339)
 }
 
 func day(t *time.Time) string {

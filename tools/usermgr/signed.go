@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
@@ -107,7 +108,7 @@ func putEntries(c *cli.Call) error {
 				continue
 			}
 			work.Add(1)
-			said.Stored = append(said.Stored, entryHandedIn{e.Handle, e.ID, e.Seq, stamp(&e.NotAfter)})
+			said.Stored = append(said.Stored, entryHandedIn{e.Handle, e.ID, e.Seq, e.NotAfter.UTC().Format(time.RFC3339)})
 		}
 		work.Close()
 		if len(said.Stored) > 0 {
