@@ -30,7 +30,7 @@ type attackSetup struct {
 	Control, NATS string
 	Sources       int // addresses to come from: 127.0.0.1 alone, or as many from 127.0.1.1 on
 	Count         int // connections or bodies
-	Rate          int // a second
+	Rate          int // a second, of requests, logins and connections that are opened
 }
 
 // attackResult is what it did.
@@ -158,7 +158,7 @@ func (s *strangers) keep(ctx context.Context, n, perSecond int, one func(context
 
 // silent opens connections to both planes and says nothing.
 func (s *strangers) silent(ctx context.Context) {
-	s.keep(ctx, s.Count, s.Count, func(ctx context.Context, slot int) {
+	s.keep(ctx, s.Count, s.Rate, func(ctx context.Context, slot int) {
 		addr := s.Control
 		if slot%2 == 1 {
 			addr = s.NATS
@@ -174,7 +174,7 @@ func (s *strangers) silent(ctx context.Context) {
 // which comes a byte a second.
 func (s *strangers) slowBodies(ctx context.Context) {
 	const size = 2000
-	s.keep(ctx, s.Count, s.Count, func(ctx context.Context, _ int) {
+	s.keep(ctx, s.Count, s.Rate, func(ctx context.Context, _ int) {
 		conn, err := s.dial(ctx, s.Control)
 		if err != nil {
 			return

@@ -158,7 +158,10 @@ func (s *stage) measured(p phase) (phase, error) {
 // attack floods for a while and lets the node calm down.
 func (s *stage) attack(kind string, sources int) (phase, error) {
 	setup := attackSetup{Kind: kind, Control: s.ready.Control, NATS: s.ready.NATS, Sources: sources, Count: s.o.connections, Rate: s.o.rate}
-	if kind == "slow-bodies" {
+	switch kind {
+	case "silent":
+		setup.Rate = int(2*float64(setup.Count)/s.o.duration.Seconds()) + 1 // all are tried in half the time
+	case "slow-bodies":
 		setup.Count = s.o.bodies
 	}
 	s.c.Note("%s from %d addresses for %s", kind, sources, s.o.duration)
