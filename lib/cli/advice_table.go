@@ -209,7 +209,7 @@ var alarmAdvice = map[bus.Code]Advice{
 		Exit: ExitFailed,
 		Hint: "unibus room log ROOM",
 		Why:  "Two records follow the same one. Two signers is a race between admins; a server that shows different people different records looks the same.",
-		Do:   "Compare `unibus room log` with another member. The room stays closed to those who saw both branches until an owner's record names the one that is given up; where that cannot be had, make a new room.",
+		Do:   "Compare `unibus room log` with another member; it names the file of the proof, which anybody checks with `unibus room proof`. The room stays closed to those who saw both branches until an owner runs `unibus room resolve`; where no owner can, make a new room, or believe the servers: `unibus room forget --pins`.",
 	},
 	bus.CodeGap: {
 		Exit: ExitPartial,
@@ -219,7 +219,7 @@ var alarmAdvice = map[bus.Code]Advice{
 	bus.CodeRollback: {
 		Exit: ExitFailed,
 		Why:  "The server offers a state that is older than what this identity accepted before. A restored backup does this, and so does a server that lies.",
-		Do:   "Ask the operator whether a backup was restored. Until then the older state is not used.",
+		Do:   "Ask the operator whether a backup was restored. Until then the older state is not used. An owner of a room that goes on from a backup says so with `unibus room resolve --rewind`.",
 	},
 	bus.CodeEpochClosed: {
 		Exit: ExitFailed,
@@ -245,7 +245,7 @@ var alarmAdvice = map[bus.Code]Advice{
 		Exit: ExitFailed,
 		Hint: "unibus room log ROOM",
 		Why:  "One signer made two statements that exclude each other. That is either a copied identity file or dishonesty; both are provable.",
-		Do:   "The proof was kept. Talk to the owner of that identity; an owner of the room can remove it.",
+		Do:   "The proof was kept: `unibus room log` names its file, and `unibus room proof FILE` checks it anywhere. Talk to the owner of that identity; an owner of the room can remove it.",
 	},
 	bus.CodeStale: {
 		Exit: ExitFailed,

@@ -187,6 +187,41 @@ func ExampleRoom_Remove() {
 	// bob: not_member
 }
 
+// Give a room a new key, as when a machine of a member was lost. Everybody who is
+// still a member gets it, and goes on without doing anything.
+func ExampleRoom_Rotate() {
+	ctx := context.Background()
+	demo := startDemo(ctx, "alice", "bob")
+	defer demo.stop()
+	alice, bob := demo.dial(ctx, "alice"), demo.dial(ctx, "bob")
+	room := demo.room(ctx, alice, "team")
+	if err := room.Invite(ctx, "bob", bus.RoleWriter); err != nil {
+		log.Fatal(err)
+	}
+	theirs, err := bob.AcceptRoom(ctx, room.ID())
+	if err != nil {
+		log.Fatal(err)
+	}
+	demo.publish(ctx, theirs, "under the old key")
+
+	if err := room.Rotate(ctx); err != nil {
+		log.Fatal(err)
+	}
+	demo.publish(ctx, theirs, "under the old or the new key")
+
+	for m, err := range room.Messages(ctx, client.Stored) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(string(m.Body))
+	}
+	fmt.Println("epoch", room.Epoch())
+	// Output:
+	// under the old key
+	// under the old or the new key
+	// epoch 2
+}
+
 // A cursor remembers what was handled, across restarts.
 func ExampleRoom_OpenCursor() {
 	ctx := context.Background()

@@ -18,13 +18,14 @@ type missing struct {
 	record bool // of its epoch
 	key    bool // of its epoch
 	sender bool // its signing key
+	branch bool // a look at which branch the servers show: it is not of the one known
 }
 
-func (m missing) any() bool { return m.record || m.key || m.sender }
+func (m missing) any() bool { return m.record || m.key || m.sender || m.branch }
 
 // without returns what of m is not in had.
 func (m missing) without(had missing) missing {
-	return missing{m.record && !had.record, m.key && !had.key, m.sender && !had.sender}
+	return missing{m.record && !had.record, m.key && !had.key, m.sender && !had.sender, m.branch && !had.branch}
 }
 
 // missingFor compares a header, of which nothing is proved, with what is known,
@@ -36,6 +37,9 @@ func (v view) missingFor(h *frame.Header, count bool) (need missing, foreign boo
 		return missing{record: true}, false
 	}
 	rec := v.chain.At(h.Epoch)
+	if h.EpochTag != frame.TagOf(rec.Hash()) {
+		return missing{branch: true}, false
+	}
 	if !rec.Role(h.Sender).CanWrite() {
 		return missing{}, false // to be refused, without fetching anything for it
 	}
@@ -79,6 +83,7 @@ type waitingFrame struct {
 // needs is what several frames need.
 type needs struct {
 	record  bool
+	branch  bool
 	epoch   bus.Epoch // the latest whose record is needed
 	keys    map[bus.Epoch]bool
 	senders map[bus.ID]bus.Epoch // by an epoch that has the sender as a member
@@ -92,6 +97,7 @@ func (n *needs) add(h *frame.Header, need missing) {
 	if need.record {
 		n.record, n.epoch = true, max(n.epoch, h.Epoch)
 	}
+	n.branch = n.branch || need.branch
 	if need.key {
 		n.keys[h.Epoch] = true
 	}
@@ -128,7 +134,7 @@ func (rd *reader) startFetch() {
 	n := rd.needs
 	rd.needs = newNeeds()
 	pause := time.Duration(0)
-	if n.record {
+	if n.record || n.branch {
 		pause = max(0, fetchPause-time.Since(rd.looked))
 		rd.looked = time.Now().Add(pause)
 	}
@@ -144,7 +150,10 @@ func (rd *reader) startFetch() {
 // fetch gets what frames need, as far as it can be had.
 func (r *Room) fetch(ctx context.Context, n needs) error {
 	var errs []error
-	if n.record {
+	switch {
+	case n.branch:
+		errs = append(errs, r.sync(ctx))
+	case n.record:
 		errs = append(errs, r.syncTo(ctx, n.epoch))
 	}
 	for e := range n.keys {
@@ -170,7 +179,7 @@ func (rd *reader) retry(err error, yield func(*Message, error) bool) bool {
 	unreached := code == bus.CodeUnavailable || code == bus.CodeTimeout || code == bus.CodeRateLimited
 	for i, w := range rd.waiting.Take() {
 		if i < rd.covered && !unreached {
-			w.had = missing{w.had.record || w.need.record, w.had.key || w.need.key, w.had.sender || w.need.sender}
+			w.had = missing{w.had.record || w.need.record, w.had.key || w.need.key, w.had.sender || w.need.sender, w.had.branch || w.need.branch}
 			w.err = err
 		}
 		if !rd.try(w, yield) {

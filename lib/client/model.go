@@ -126,6 +126,24 @@ func (m *model) doubted() error {
 	return m.doubt
 }
 
+// forked returns why the room stands still if err, the failure of a frame, may come
+// of the frame being of another branch than the one followed here; nil where it does
+// not, or no other branch was seen.
+func (m *model) forked(err error) error {
+	switch bus.CodeOf(err) {
+	case bus.CodeFork, bus.CodeEquivocation, bus.CodeRollback, bus.CodeEpochUnknown:
+	default:
+		return nil
+	}
+	doubt := m.doubted()
+	_, fork := errors.AsType[*room.ForkError](doubt)
+	_, elsewhere := errors.AsType[*pinError](doubt)
+	if fork || elsewhere {
+		return doubt
+	}
+	return nil
+}
+
 // view shows a model to a [frame.Opener], whose calls its owner brackets with
 // the model's read lock.
 type view struct {

@@ -297,6 +297,11 @@ func (rd *reader) try(w waitingFrame, yield func(*Message, error) bool) bool {
 		rd.skip(w.rawFrame)
 		return true
 	case err != nil:
+		if fork := rd.room.model.forked(err); fork != nil {
+			// It may be of the branch that an owner will keep: it is not passed.
+			yield(nil, fork)
+			return false
+		}
 		return rd.refuse(w.rawFrame, &w.header, err, yield)
 	}
 	rd.room.seen.note(&w.header)
