@@ -18,7 +18,9 @@ type State struct {
 	Memberships int
 	Sessions    int // of members, on the data plane
 	Streams     []Stream
-	StreamLimit int64     // bytes one stream may hold; 0 is the disk
+	StreamLimit int64  // bytes one stream may hold; 0 is the disk
+	AuditLast   uint64 // number of the last entry of the audit log
+	Blobs       Blobs
 	CertEnds    time.Time // when the certificate that clients are shown ends; zero without TLS
 }
 
@@ -28,6 +30,14 @@ type Stream struct {
 	Messages  uint64
 	Bytes     uint64
 	Consumers int
+}
+
+// Blobs is what the store of blobs holds, and what it did since the start.
+type Blobs struct {
+	Blobs, Bytes         int64 // complete ones
+	Uploads, UploadBytes int64 // begun ones
+	Received, Served     int64 // bytes
+	Damaged              int64 // blobs
 }
 
 // Watch has scrapes look at the node. Before it is called they leave out what it
@@ -60,6 +70,13 @@ var (
 	descStreamBytes = desc("stream_bytes", "Bytes that a shard of the persisted rooms holds.", "shard")
 	descStreamLimit = desc("stream_limit_bytes", "Bytes at which a shard refuses further messages; left out where only the disk bounds it.")
 	descConsumers   = desc("consumers", "Places in persisted rooms that the node keeps for sessions, by shard.", "shard")
+	descAudit       = desc("audit_entries_total", "Entries of the node's audit log, its number of the last one.")
+	descBlobs       = desc("blobs", "Blobs that the node keeps.")
+	descBlobBytes   = desc("blob_bytes", "Bytes of these blobs, as they were uploaded.")
+	descUploads     = desc("blob_uploads", "Uploads of blobs that are not complete.")
+	descUploadBytes = desc("blob_upload_bytes", "Bytes of these uploads so far.")
+	descTransferred = desc("blob_transferred_bytes_total", "Bytes of blobs taken in (in) and handed out (out).", "direction")
+	descDamaged     = desc("blobs_damaged_total", "Blobs that were found to be damaged, and are no longer served.")
 	descCertEnds    = desc("certificate_not_after_timestamp_seconds", "Unix time at which the certificate that clients are shown ends; left out without TLS.")
 )
 
@@ -68,6 +85,7 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descReady, descLeaseAge, descViewBehind, descUsers, descRooms, descMemberships, descSessions,
 		descStreamMsgs, descStreamBytes, descStreamLimit, descConsumers, descCertEnds,
+		descAudit, descBlobs, descBlobBytes, descUploads, descUploadBytes, descTransferred, descDamaged,
 	} {
 		ch <- d
 	}
@@ -84,6 +102,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	now := read()
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	counter := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
 	}
 	ready := 0.
 	if now.Ready {
@@ -102,6 +123,14 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(descStreamBytes, float64(stream.Bytes), shard)
 		gauge(descConsumers, float64(stream.Consumers), shard)
 	}
+	counter(descAudit, float64(now.AuditLast))
+	gauge(descBlobs, float64(now.Blobs.Blobs))
+	gauge(descBlobBytes, float64(now.Blobs.Bytes))
+	gauge(descUploads, float64(now.Blobs.Uploads))
+	gauge(descUploadBytes, float64(now.Blobs.UploadBytes))
+	counter(descTransferred, float64(now.Blobs.Received), "in")
+	counter(descTransferred, float64(now.Blobs.Served), "out")
+	counter(descDamaged, float64(now.Blobs.Damaged))
 	if now.StreamLimit > 0 {
 		gauge(descStreamLimit, float64(now.StreamLimit))
 	}

@@ -85,6 +85,12 @@ func (n *Node) state() metrics.State {
 		Users:      users, Rooms: rooms, Memberships: n.view.Memberships(),
 		Sessions: n.broker.Posture().Members,
 	}
+	s.AuditLast, _ = n.audit.Head()
+	u := n.blobs.Usage()
+	s.Blobs = metrics.Blobs{
+		Blobs: u.Blobs, Bytes: u.Bytes, Uploads: u.Uploads, UploadBytes: u.UploadBytes,
+		Received: u.BytesReceived, Served: u.BytesServed, Damaged: u.Damaged,
+	}
 	if seen := n.view.LeaseSeen(n.cfg.Name); !seen.IsZero() {
 		s.LeaseAge = now.Sub(seen)
 	}

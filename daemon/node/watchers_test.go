@@ -52,6 +52,8 @@ func TestMetricsTellOfTheNode(t *testing.T) {
 			`unibus_denials_total{code="unauthenticated",plane="control"} 1`,
 			`unibus_connections_accepted_total{plane="control"} 2`,
 			"unibus_rooms 0",
+			"unibus_audit_entries_total 0",
+			"unibus_blobs 0",
 			"unibus_sessions 0",
 			"unibus_stream_limit_bytes 1.048576e+06",
 			`unibus_stream_messages{shard="7"} 0`,
