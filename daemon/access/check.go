@@ -39,6 +39,10 @@ func (a *Access) Check(client server.ClientAuthentication) bool {
 	}
 	if err != nil {
 		opts := client.GetOpts()
+		if a.broker.Probing(opts.Username) {
+			a.log.Debug("the node's own probe denied", "code", bus.CodeOf(err))
+			return false
+		}
 		a.metrics.Denied(metrics.Data, bus.CodeOf(err))
 		a.log.Warn("connection denied", "remote", opts.Username, "nkey", clip(opts.Nkey), "code", bus.CodeOf(err), "reason", err)
 		return false

@@ -51,6 +51,7 @@ type Broker struct {
 	srv     *server.Server
 	door    *door
 	failed  chan error
+	own     addresses // of probes
 
 	listen string
 	tls    *tls.Config
@@ -94,7 +95,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	if b.srv, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("start message server: %w", err)
 	}
-	b.srv.SetLoggerV2(serverLog{log: b.log, metrics: b.metrics, fatal: b.fail}, b.log.Enabled(ctx, slog.LevelDebug), false, false)
+	b.srv.SetLoggerV2(serverLog{log: b.log, metrics: b.metrics, own: &b.own, fatal: b.fail}, b.log.Enabled(ctx, slog.LevelDebug), false, false)
 	for _, name := range []Account{AccountStore, AccountBus} {
 		if b.door.accounts[name], err = b.srv.LookupAccount(string(name)); err != nil {
 			return nil, fmt.Errorf("start message server: find account %s: %w", name, err)
@@ -169,7 +170,7 @@ func (b *Broker) Open(members server.Authentication) error {
 	}
 	b.gate = g
 	g.serve()
-	if b.info, err = readServerInfo(dialAddress(listener.Addr())); err != nil {
+	if b.info, err = readServerInfo(DialAddress(listener.Addr())); err != nil {
 		return fmt.Errorf("open message server: %w", err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 type serverLog struct {
 	log     *slog.Logger
 	metrics *metrics.Metrics
+	own     *addresses
 	fatal   func(error)
 }
 
@@ -57,6 +58,9 @@ const (
 func (l serverLog) write(level slog.Level, format string, v []any) {
 	text := fmt.Sprintf(format, v...)
 	ofMember := strings.HasPrefix(text, memberPrefix)
+	if ofMember && l.own.in(text) {
+		level = slog.LevelDebug
+	}
 	if ofMember && strings.Contains(text, violation) {
 		l.metrics.Denied(metrics.Data, bus.CodeForbidden)
 	}

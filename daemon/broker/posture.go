@@ -47,13 +47,13 @@ func (b *Broker) ClientURL() string {
 	}
 	addr := b.gate.listener.Addr()
 	if b.info.TLSRequired {
-		return "tls://" + dialAddress(addr)
+		return "tls://" + DialAddress(addr)
 	}
-	return "nats://" + dialAddress(addr)
+	return "nats://" + DialAddress(addr)
 }
 
-// dialAddress returns addr with an address to dial in place of "all of them".
-func dialAddress(addr net.Addr) string {
+// DialAddress returns addr with an address to dial in place of "all of them".
+func DialAddress(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
 		return addr.String()

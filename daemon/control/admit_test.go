@@ -104,6 +104,11 @@ func endpoints() map[string]endpoint {
 			},
 			200, nil, "reader",
 		},
+		"report": {
+			http.MethodPost, fixed(api.ReportsPath()),
+			func(*world, person) any { return api.Report{V: 1, Counts: map[bus.Code]uint32{bus.CodeDecrypt: 1}} },
+			204, nil, "reader",
+		},
 	}
 }
 
@@ -148,7 +153,7 @@ func TestEveryRouteIsInTheTables(t *testing.T) {
 func pattern(path string) (found string) {
 	mux := http.NewServeMux()
 	for _, rt := range publicRoutes {
-		if rt.method == http.MethodGet || rt.pattern == api.PatternCursors || rt.pattern == api.PatternRevoke {
+		if rt.method == http.MethodGet || rt.pattern == api.PatternCursors || rt.pattern == api.PatternReports || rt.pattern == api.PatternRevoke {
 			mux.HandleFunc(rt.pattern, func(http.ResponseWriter, *http.Request) {})
 		}
 	}

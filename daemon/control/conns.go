@@ -110,7 +110,8 @@ type limitedConn struct {
 
 // Close implements [net.Conn].
 func (c *limitedConn) Close() error {
-	defer c.release()
+	// First, so that whoever sees the end of it finds its place free.
+	c.release()
 	return c.Conn.Close()
 }
 

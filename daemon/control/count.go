@@ -13,6 +13,10 @@ import (
 // under the pattern of its route: what it really asked for is nobody's business.
 func (s *Server) count(plane metrics.Plane, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, own := s.own.Load(r.RemoteAddr); own {
+			next.ServeHTTP(&countedWriter{ResponseWriter: w, own: true}, r)
+			return
+		}
 		begun := time.Now() // of the machine: how long it took is no business of the injected clock
 		done := s.cfg.Metrics.RequestBegan(r.Method)
 		counted := &countedWriter{ResponseWriter: w, plane: plane, status: http.StatusOK}
@@ -38,6 +42,7 @@ type countedWriter struct {
 	http.ResponseWriter
 	plane  metrics.Plane
 	status int
+	own    bool // the request is one of the node's own probes
 }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -59,7 +64,7 @@ func unwrapped(w http.ResponseWriter) http.ResponseWriter {
 
 // denied counts a refusal.
 func (s *Server) denied(w http.ResponseWriter, code bus.Code) {
-	if c, ok := w.(*countedWriter); ok {
+	if c, ok := w.(*countedWriter); ok && !c.own {
 		s.cfg.Metrics.Denied(c.plane, code)
 	}
 }

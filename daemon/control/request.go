@@ -160,6 +160,9 @@ func (s *Server) problem(w http.ResponseWriter, req *request, err error) {
 		p.Head = &api.Head{Room: c.Room, Epoch: c.Head.Epoch, Hash: c.Head.Hash}
 	}
 	level := levelOf(req, p.Status)
+	if c, ok := w.(*countedWriter); ok && c.own {
+		level = slog.LevelDebug
+	}
 	if l, ok := errors.AsType[*limited](err); ok {
 		p.RetryAfterMS = l.after.Milliseconds()
 		if l.first {

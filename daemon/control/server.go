@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path"
+	"sync"
 	"time"
 
 	"github.com/enmanuel/unibus/daemon/blobs"
@@ -76,6 +77,7 @@ type Server struct {
 	unsigned   *throttle[netip.Addr]
 	identities *throttle[bus.ID]
 	reports    *throttle[bus.ID]
+	own        sync.Map // addresses of the node's own probes
 	uploading  uploading
 }
 
@@ -99,6 +101,13 @@ func New(cfg Config) *Server {
 		identities: newThrottle[bus.ID](cfg.Now, cfg.Limits.IdentityRequests, cfg.Limits.Reads, cfg.Limits.Changes),
 		reports:    newReportThrottle(cfg.Now),
 	}
+}
+
+// Probing has requests from a remote address, those of the node's own probe, not
+// logged or counted as refusals until done is called.
+func (s *Server) Probing(remote string) (done func()) {
+	s.own.Store(remote, nil)
+	return func() { s.own.Delete(remote) }
 }
 
 // who says whom a route is for.

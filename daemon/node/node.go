@@ -18,6 +18,7 @@ import (
 	"github.com/enmanuel/unibus/daemon/blobs/blobdir"
 	"github.com/enmanuel/unibus/daemon/broker"
 	"github.com/enmanuel/unibus/daemon/certs"
+	"github.com/enmanuel/unibus/daemon/control"
 	"github.com/enmanuel/unibus/daemon/logs"
 	"github.com/enmanuel/unibus/daemon/metrics"
 	"github.com/enmanuel/unibus/lib/api"
@@ -49,7 +50,10 @@ type Node struct {
 	scraped net.Listener // nil without [Config].MetricsListen
 	debug   net.Listener // nil without [Config].DebugListen
 
-	probing atomic.Bool // by Healthy
+	probing atomic.Bool                         // by Healthy
+	durable func(context.Context) (bool, error) // asks the store whether its commits are
+	seen    atomic.Pointer[measured]            // by the latest probes
+	control *control.Server
 
 	failed chan error // at most one
 	undo   []func(context.Context) error
@@ -67,6 +71,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, reload: make(chan struct{}, 1), metrics: metrics.New(cfg.Version), started: cfg.Now(), failed: make(chan error, 1)}
+	n.seen.Store(&measured{})
 	n.log = slog.New(logs.Bound(n.log.Handler(), cfg.Now, n.metrics.LogSuppressed))
 	if err := n.start(ctx); err != nil {
 		// What was begun is undone even if ctx is why the start failed.
@@ -82,7 +87,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 // start begins each part after what it stands on; Stop undoes them in reverse.
 func (n *Node) start(ctx context.Context) error {
 	for _, begin := range []func(context.Context) error{
-		n.loadCertificate, n.openStore, n.openAudit, n.openBlobs, n.bootstrap, n.bootstrapEntry, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.serveWatchers,
+		n.loadCertificate, n.openStore, n.openAudit, n.openBlobs, n.bootstrap, n.bootstrapEntry, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.watchPosture, n.serveWatchers,
 	} {
 		if err := begin(ctx); err != nil {
 			return err
@@ -162,7 +167,7 @@ func (n *Node) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.store = n.metrics.Store(s)
+	n.store, n.durable = n.metrics.Store(s), s.Durable
 	n.onStop(func(context.Context) error { return s.Close() })
 	if err := n.claimStore(ctx); err != nil {
 		return err

@@ -33,6 +33,7 @@ func (n *Node) serveControl(context.Context) error {
 		PlainRooms: plain, Limits: limits,
 		Logger: log, Metrics: n.metrics, Now: n.cfg.Now,
 	})
+	n.control = server
 	local, err := control.ListenLocal(n.cfg.Socket, log)
 	if err != nil {
 		return err
@@ -71,21 +72,24 @@ func (n *Node) serve(name string, srv *http.Server, l net.Listener) {
 
 // health measures the node. What a single node cannot have stays zero.
 func (n *Node) health(context.Context) api.Health {
-	posture := n.broker.Posture()
+	seen := n.seen.Load()
 	users, rooms := n.view.Counts()
 	h := api.Health{
 		Status: "ok", Version: n.cfg.Version, Node: n.cfg.Name,
 		UptimeS: int64(n.cfg.Now().Sub(n.started) / time.Second),
-		Auth:    "enforce",
-		TLS:     posture.TLS && n.cfg.TLS != nil,
-		ACL:     posture.Auth,
+		TLS:     seen.tls,
+		ACL:     seen.denies,
+		AtRest:  seen.opaque,
 		Sync:    "lazy",
 		Store:   "sqlite", Replicas: 1,
 		Quorum: n.Ready() == nil,
 		Leader: n.cfg.Name,
 		Rooms:  rooms, Users: users,
 	}
-	if posture.SyncAlways {
+	if seen.enforces {
+		h.Auth = "enforce"
+	}
+	if seen.synced {
 		h.Sync = "always"
 	}
 	if leaf := certs.Leaf(n.cfg.TLS); leaf != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 
 	"github.com/enmanuel/unibus/daemon/certs"
 	"github.com/enmanuel/unibus/daemon/control"
@@ -44,6 +45,21 @@ func (n *Node) serveWatchers(context.Context) (err error) {
 		srv.WriteTimeout = 0 // a profile takes as long as it was asked to
 		n.serve("profiles", srv, n.debug)
 	}
+	return nil
+}
+
+// watchPosture measures for the first time, and goes on in the background.
+func (n *Node) watchPosture(ctx context.Context) error {
+	if err := n.measure(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		n.log.Warn("posture not measured", "error", err)
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { n.keepPosture(background) })
+	n.onStop(func(context.Context) error { cancel(); running.Wait(); return nil })
 	return nil
 }
 
