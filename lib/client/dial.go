@@ -110,13 +110,15 @@ func newClient(config Config) (*Client, error) {
 	c.self.Store(config.Identity)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.closed, c.ended = context.WithCancel(context.Background())
-	c.inbox = bus.InboxPrefix(c.transport.NKey())
-	c.link = newLink(c)
-	c.acks = newAckMux(c.inbox + ".a.")
-	c.follower = newFollower(c)
 	if _, err := rand.Read(c.session[:]); err != nil {
 		return nil, bus.Errorf(bus.CodeInternal, "draw session: %w", err)
 	}
+	// All connections of an identity may listen below its key: without the
+	// session each would take the answers to the others for its own.
+	c.inbox = bus.InboxPrefix(c.transport.NKey()) + "." + c.session.String()
+	c.link = newLink(c)
+	c.acks = newAckMux(c.inbox + ".a.")
+	c.follower = newFollower(c)
 	var err error
 	if c.control, err = newControl(config, c.transport, c.tlsConfig()); err != nil {
 		return nil, err
