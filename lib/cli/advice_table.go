@@ -144,7 +144,7 @@ var reachAdvice = map[bus.Code]Advice{
 		Exit: ExitUnavailable,
 		Hint: "see that a program answers in the room, or allow more time with --timeout",
 		Why:  "The request reached the room, and no reply came in time: nobody answers there now, it takes longer, or replies of others than the one named do not count.",
-		Do:   "See that whoever answers runs, and is a member with the right to write; or allow more time with --timeout.",
+		Do:   "See that whoever answers runs, such as `unibus worker`, and is a member with the right to write; or allow more time with --timeout.",
 	},
 	bus.CodeRequestFailed: {
 		Exit: ExitFailed,

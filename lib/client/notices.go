@@ -75,6 +75,11 @@ func (r *Room) hint() {
 func (r *Room) refresh(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, refreshLimit)
 	defer cancel()
+	// Who made the record may be another process of this identity, which has
+	// pinned the handle of whom it added.
+	if err := r.client.loadHandles(); err != nil {
+		r.client.log.Warn("client", "room", r.id.String(), "refresh", err)
+	}
 	if err := r.sync(limited); err != nil && ctx.Err() == nil {
 		r.client.log.Warn("client", "room", r.id.String(), "refresh", err)
 	}

@@ -27,7 +27,8 @@ func livePolicy() *bus.Policy {
 func (w *world) serve(r *client.Room, opts client.WorkOptions, handle func(ctx context.Context, m *client.Message) (client.Answer, error)) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
+	done, ready := make(chan struct{}), make(chan struct{})
+	opts.OnReady = func() { close(ready) }
 	go func() {
 		defer close(done)
 		if err := r.Serve(ctx, opts, handle); err != nil && !errors.Is(err, bus.ErrClosed) && !errors.Is(err, bus.ErrNotMember) {
@@ -35,14 +36,10 @@ func (w *world) serve(r *client.Room, opts client.WorkOptions, handle func(ctx c
 		}
 	}()
 	w.t.Cleanup(func() { cancel(); <-done })
-	// It answers once it reads; what nobody hears is asked again.
-	for {
-		short, stop := context.WithTimeout(w.ctx(), 300*time.Millisecond)
-		_, err := r.Request(short, []byte("ready?"), client.RequestOptions{})
-		stop()
-		if !errors.Is(err, bus.ErrNoReply) {
-			return
-		}
+	select {
+	case <-ready:
+	case <-w.ctx().Done():
+		w.t.Fatal("serving does not begin")
 	}
 }
 

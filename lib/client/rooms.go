@@ -489,6 +489,13 @@ func (r *Room) Members() []Member {
 	return members
 }
 
+// Changed returns a channel that closes when the next record is accepted. Whoever
+// looks at the room's members or policy after calling it misses none.
+func (r *Room) Changed() <-chan struct{} {
+	_, _, moved := r.model.current()
+	return moved
+}
+
 // Refresh asks for new records now. Notices and the poll every
 // [bus.HeadPoll] make it needless but for those who cannot wait for them.
 func (r *Room) Refresh(ctx context.Context) error { return r.sync(ctx) }

@@ -36,6 +36,9 @@ type WorkOptions struct {
 	// Grace is how long handlers that are at work go on after ctx has ended,
 	// before theirs ends too; 0 is no limit.
 	Grace time.Duration
+	// OnReady is called once, when every message sent from then on is sure to be
+	// handled; nil is nobody.
+	OnReady func()
 	// OnError is told, from several goroutines, what went wrong and ended nothing:
 	// [*GapError], [*FrameError], [*HandlerError], and messages that could not be
 	// acknowledged and so come again. nil ignores it.
@@ -133,6 +136,9 @@ func (w *work) run(ctx context.Context) error {
 		return err
 	}
 
+	if w.opts.OnReady != nil {
+		w.opts.OnReady()
+	}
 	handling, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	defer context.AfterFunc(c.ctx, abort)()

@@ -6,20 +6,23 @@ import (
 
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/connect"
+	"github.com/enmanuel/unibus/lib/cli/show"
 	"github.com/enmanuel/unibus/lib/client"
 )
 
 const (
-	flagFrom  = "from"
-	flagCount = "count"
-	flagIdle  = "idle"
+	flagFrom    = "from"
+	flagCount   = "count"
+	flagIdle    = "idle"
+	flagSenders = "senders"
 )
 
 const description = `Writes the body of each message to standard output, followed by a newline unless
 the message has the header "unibus-eol: none", so that what "unibus pub" was
 given comes out byte for byte. On a terminal, characters that could drive it are
-escaped. A message that tells of a file is the line "blob NAME SIZE HASH", and what
-was said with it.
+escaped, and each message begins with its sender, as --senders has it elsewhere. A
+message that tells of a file is the line "blob NAME SIZE HASH", and what was said
+with it.
 
 Messages of one sender's session come in the order they were sent. Ones that are
 missing are reported on standard error, and so is what failed a check, of which
@@ -55,6 +58,7 @@ unibus sub lobby --json --count 10 | jq .text`,
 			&cli.StringFlag{Name: flagFrom, Value: "now", Usage: "begin at `now|start|stored`: start is the first message there is, stored the same, and ends after what is stored"},
 			&cli.Int64Flag{Name: flagCount, Aliases: []string{"n"}, DefaultText: "no limit", Usage: "end after `N` messages"},
 			&cli.DurationFlag{Name: flagIdle, DefaultText: "never", Usage: "end when nothing came for this `TIME`"},
+			&cli.BoolFlag{Name: flagSenders, DefaultText: "on a terminal", Usage: "put the sender's handle, or fingerprint, in front of each message, and a newline behind it"},
 		},
 		BashComplete: cli.Complete(connect.Candidates),
 		Action:       cli.Action(run),
@@ -73,6 +77,10 @@ func run(c *cli.Call) (err error) {
 	case o.idle < 0 || o.idle == 0 && c.Source(flagIdle) != "default":
 		return cli.Usagef("--%s %s: want more than 0", flagIdle, o.idle)
 	}
+	senders := c.Bool(flagSenders)
+	if c.Source(flagSenders) == "default" {
+		senders = cli.IsTerminal(c.Env.Stdout)
+	}
 	cl, err := connect.Dial(c.Context, c)
 	if err != nil {
 		return err
@@ -82,6 +90,9 @@ func run(c *cli.Call) (err error) {
 	if err != nil {
 		return err
 	}
+	if from != client.Now && !r.Policy().Persisted() {
+		return cli.Usagef("--%s %s: %s is a live room, which stores nothing", flagFrom, c.String(flagFrom), r.Name())
+	}
 	// Ends the iteration in every case, also if it is not used up.
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
@@ -89,5 +100,5 @@ func run(c *cli.Call) (err error) {
 	if r.Role().Valid() { // whoever was removed hears of that at once
 		c.Note("reading %s from %s", r.Name(), c.String(flagFrom))
 	}
-	return read(ctx, messages, newOutput(c), c.Warn, o)
+	return read(ctx, messages, show.New(c, senders), c.Warn, o)
 }

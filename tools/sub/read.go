@@ -8,6 +8,7 @@ import (
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/cli/show"
 	"github.com/enmanuel/unibus/lib/client"
 )
 
@@ -18,13 +19,6 @@ const ahead = 256
 type options struct {
 	count int64         // messages, 0 for no limit
 	idle  time.Duration // without a message, 0 for no limit
-}
-
-// sink is where messages go.
-type sink interface {
-	write(m *client.Message) error
-	// flush puts out what was kept back.
-	flush() error
 }
 
 // event is one step of an iteration.
@@ -38,7 +32,7 @@ type event struct {
 // error with [bus.CodeGap] if messages are missing, and the error that ended
 // the iteration. The end of ctx is none: this is how people end the command.
 // The caller ends ctx.
-func read(ctx context.Context, messages iter.Seq2[*client.Message, error], out sink, warn func(string, ...any), o options) error {
+func read(ctx context.Context, messages iter.Seq2[*client.Message, error], out show.Output, warn func(string, ...any), o options) error {
 	events := make(chan event, ahead)
 	go func() {
 		defer close(events)
@@ -65,18 +59,18 @@ func read(ctx context.Context, messages iter.Seq2[*client.Message, error], out s
 		}
 		if e.err != nil {
 			if err := t.note(e.err); err != nil {
-				return errors.Join(t.err(), err, out.flush())
+				return errors.Join(t.err(), err, out.Flush())
 			}
 			continue
 		}
 		if e.message.Late {
-			warn("message %d of %s comes late, after the gap it was missing in", e.message.Seq, name(e.message))
+			warn("message %d of %s comes late, after the gap it was missing in", e.message.Seq, show.Name(e.message))
 		}
-		if err := out.write(e.message); err != nil {
+		if err := out.Write(e.message); err != nil {
 			return err
 		}
 		if t.messages++; t.messages == o.count {
-			return errors.Join(t.err(), out.flush())
+			return errors.Join(t.err(), out.Flush())
 		}
 		if o.idle > 0 {
 			timer.Reset(o.idle)
@@ -86,16 +80,16 @@ func read(ctx context.Context, messages iter.Seq2[*client.Message, error], out s
 
 // next returns the next event, flushing out before it waits for one. more is
 // false where nothing is to come.
-func next(ctx context.Context, events <-chan event, idle <-chan time.Time, out sink) (e event, more bool, err error) {
+func next(ctx context.Context, events <-chan event, idle <-chan time.Time, out show.Output) (e event, more bool, err error) {
 	select {
 	case e, more = <-events:
 		if !more {
-			err = out.flush()
+			err = out.Flush()
 		}
 		return e, more, err
 	default:
 	}
-	if err := out.flush(); err != nil {
+	if err := out.Flush(); err != nil {
 		return event{}, false, err
 	}
 	select {
@@ -136,12 +130,4 @@ func (t *totals) err() error {
 		return nil
 	}
 	return cli.WithExit(bus.Errorf(bus.CodeGap, "read room: %d frames are missing in %d gaps", t.missing, t.gaps), cli.ExitPartial)
-}
-
-// name is how people recognise the sender of a message.
-func name(m *client.Message) string {
-	if m.Handle != "" {
-		return string(m.Handle)
-	}
-	return m.Sender.Fingerprint()
 }

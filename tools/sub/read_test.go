@@ -25,13 +25,13 @@ type log struct {
 	held bool
 }
 
-func (l *log) write(m *client.Message) error {
+func (l *log) Write(m *client.Message) error {
 	l.text.Write(m.Body)
 	l.held = true
 	return nil
 }
 
-func (l *log) flush() error {
+func (l *log) Flush() error {
 	if l.held {
 		l.text.WriteByte('|')
 	}
@@ -156,5 +156,5 @@ func TestAFailedWriteEndsIt(t *testing.T) {
 // broken is a sink that takes nothing.
 type broken struct{ err error }
 
-func (b broken) write(*client.Message) error { return b.err }
-func (b broken) flush() error                { return b.err }
+func (b broken) Write(*client.Message) error { return b.err }
+func (b broken) Flush() error                { return b.err }

@@ -11,14 +11,17 @@ import (
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/clitest"
 	"github.com/enmanuel/unibus/tools/blob"
+	"github.com/enmanuel/unibus/tools/chat"
 	contextcmd "github.com/enmanuel/unibus/tools/context"
 	initcmd "github.com/enmanuel/unibus/tools/init"
 	"github.com/enmanuel/unibus/tools/keygen"
 	"github.com/enmanuel/unibus/tools/plugin"
 	"github.com/enmanuel/unibus/tools/pub"
+	"github.com/enmanuel/unibus/tools/request"
 	"github.com/enmanuel/unibus/tools/room"
 	"github.com/enmanuel/unibus/tools/sub"
 	"github.com/enmanuel/unibus/tools/usermgr"
+	"github.com/enmanuel/unibus/tools/worker"
 )
 
 // commands are the commands under test, as the dispatcher has them.
@@ -32,6 +35,9 @@ func commands() []*cli.Command {
 		pub.Command(),
 		sub.Command(),
 		blob.Command(),
+		request.Command(),
+		worker.Command(),
+		chat.Command(),
 	}
 }
 

@@ -1,8 +1,10 @@
-package sub
+package show
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -23,8 +25,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func output(t *testing.T, args []string, f func(c *cli.Call) error) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	env := &cli.Env{Args: append([]string{"unibus-sub"}, args...), Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Now: time.Now}
-	if status := cli.Run(context.Background(), env, &cli.Command{Name: "sub", Usage: "test", Action: cli.Action(f)}); status != 0 || stderr.Len() > 0 {
+	env := &cli.Env{Args: append([]string{"unibus-show"}, args...), Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Now: time.Now}
+	if status := cli.Run(context.Background(), env, &cli.Command{Name: "show", Usage: "test", Action: cli.Action(f)}); status != 0 || stderr.Len() > 0 {
 		t.Fatalf("status %d: %s", status, &stderr)
 	}
 	return stdout.String()
@@ -41,13 +43,13 @@ func TestJSONShape(t *testing.T) {
 	binary := &client.Message{Sent: time.Unix(0, 0), Late: true, Body: []byte("\x00\xfe\xff")}
 	empty := &client.Message{Sent: time.Unix(0, 0)}
 	have := output(t, []string{"--json"}, func(c *cli.Call) error {
-		out := newOutput(c)
+		out := New(c, false)
 		for _, m := range []*client.Message{text, binary, empty} {
-			if err := out.write(m); err != nil {
+			if err := out.Write(m); err != nil {
 				return err
 			}
 		}
-		return out.flush()
+		return out.Flush()
 	})
 	path := filepath.Join("testdata", "message.json")
 	if *update {
@@ -73,13 +75,13 @@ func TestBytes(t *testing.T) {
 		{},
 	}
 	have := output(t, nil, func(c *cli.Call) error {
-		out := newOutput(c)
+		out := New(c, false)
 		for _, m := range messages {
-			if err := out.write(m); err != nil {
+			if err := out.Write(m); err != nil {
 				return err
 			}
 		}
-		return out.flush()
+		return out.Flush()
 	})
 	if want := "a line\n\x1b[31m\x00\xff\r\na part and its end\n\n"; have != want {
 		t.Errorf("have %q, want %q", have, want)
@@ -88,14 +90,41 @@ func TestBytes(t *testing.T) {
 
 func TestATerminalIsNotDriven(t *testing.T) {
 	var b bytes.Buffer
-	out := &byteOutput{w: newWriter(&b), terminal: true}
-	if err := out.write(&client.Message{Body: []byte("a\x1b[2J\tb\n\nc\r")}); err != nil {
+	out := &byteOutput{w: bufio.NewWriter(&b), terminal: true}
+	if err := out.Write(&client.Message{Body: []byte("a\x1b[2J\tb\n\nc\r")}); err != nil {
 		t.Fatal(err)
 	}
-	if err := out.flush(); err != nil {
+	if err := out.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if have, want := b.String(), "a\\x1b[2J\tb\n\nc\\r\n"; have != want {
 		t.Errorf("have %q, want %q", have, want)
+	}
+}
+
+func TestSendersAreNamed(t *testing.T) {
+	have := output(t, nil, func(c *cli.Call) error {
+		out := New(c, true)
+		for _, m := range []*client.Message{
+			{Handle: "alice", Body: []byte("hello")},
+			{Sender: bus.ID{0xab}, Body: []byte("a part"), Headers: []client.Header{{Key: bus.HeaderEOL, Value: bus.EOLNone}}},
+		} {
+			if err := out.Write(m); err != nil {
+				return err
+			}
+		}
+		return out.Flush()
+	})
+	if want := "alice: hello\nab00-0000-0000-0000: a part\n"; have != want {
+		t.Errorf("have %q, want %q", have, want)
+	}
+}
+
+func TestBodiesAreBounded(t *testing.T) {
+	if body, err := ReadBody(strings.NewReader(strings.Repeat("x", MaxBody))); err != nil || len(body) != MaxBody {
+		t.Errorf("%d bytes, %v", len(body), err)
+	}
+	if _, err := ReadBody(strings.NewReader(strings.Repeat("x", MaxBody+1))); !errors.Is(err, bus.ErrTooLarge) {
+		t.Errorf("a byte more: %v", err)
 	}
 }

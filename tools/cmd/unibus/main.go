@@ -9,6 +9,7 @@ import (
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/about"
 	"github.com/enmanuel/unibus/tools/blob"
+	"github.com/enmanuel/unibus/tools/chat"
 	"github.com/enmanuel/unibus/tools/context"
 	"github.com/enmanuel/unibus/tools/demo"
 	"github.com/enmanuel/unibus/tools/explain"
@@ -16,9 +17,11 @@ import (
 	"github.com/enmanuel/unibus/tools/keygen"
 	"github.com/enmanuel/unibus/tools/plugin"
 	"github.com/enmanuel/unibus/tools/pub"
+	"github.com/enmanuel/unibus/tools/request"
 	"github.com/enmanuel/unibus/tools/room"
 	"github.com/enmanuel/unibus/tools/sub"
 	"github.com/enmanuel/unibus/tools/usermgr"
+	"github.com/enmanuel/unibus/tools/worker"
 )
 
 // commands are the built-in commands in the order help shows them.
@@ -33,6 +36,9 @@ func commands() []*cli.Command {
 		pub.Command(),
 		sub.Command(),
 		blob.Command(),
+		request.Command(),
+		worker.Command(),
+		chat.Command(),
 		explain.Command(),
 		plugin.Command(),
 		about.Completion("unibus"),
