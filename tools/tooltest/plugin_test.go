@@ -10,8 +10,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-const examplePlugin = "../../docs/example-plugin/main.go"
-
 // cmdGoInstall builds a program of this module into a directory that is
 // searched for plug-ins:
 //
@@ -31,17 +29,20 @@ func cmdGoInstall(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("UNIBUS_PLUGIN_PATH", dir)
 }
 
-// The page about plug-ins shows the very file that is built and run here.
-func TestThePageShowsTheExamplePlugin(t *testing.T) {
-	source, err := os.ReadFile(filepath.FromSlash(examplePlugin))
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile(filepath.FromSlash("../../docs/plugins.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(page), "```go\n"+string(source)+"```\n") {
-		t.Errorf("docs/plugins.md does not show %s as it is", examplePlugin)
+// What pages show is what is built and run here.
+func TestPagesShowTheExamplesThatAreRun(t *testing.T) {
+	for page, source := range map[string]string{"../../docs/plugins.md": "../../docs/example-plugin/main.go", "../../README.md": "../../docs/example-program/main.go"} {
+		code, err := os.ReadFile(filepath.FromSlash(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.FromSlash(page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, body, _ := strings.Cut(string(code), "\nfunc main() {")
+		if body == "" || !strings.Contains(string(text), "\nfunc main() {"+body+"```\n") {
+			t.Errorf("%s does not show %s as it is", page, source)
+		}
 	}
 }
