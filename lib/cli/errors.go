@@ -124,7 +124,7 @@ func reportOf(err error, command string) report {
 	if code == bus.CodeUsage {
 		hint = command + " --help"
 	}
-	if system := systemHint(err); system != "" {
+	if system := systemHint(err, code); system != "" {
 		hint = system
 	}
 	if h, ok := errors.AsType[*hinted](err); ok {
@@ -152,17 +152,20 @@ type answered interface {
 }
 
 // systemHint is for failures of this machine that have no code of their own.
-func systemHint(err error) string {
+func systemHint(err error, code bus.Code) string {
 	path := "it"
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		path = e.Path
+	about, isFile := errors.AsType[*fs.PathError](err)
+	if isFile {
+		path = about.Path
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "make room on the disk and run it again: df -h"
 	case errors.Is(err, syscall.EROFS):
 		return "the disk can only be read; choose another place than " + Printable(path)
-	case errors.Is(err, fs.ErrPermission) && codeOf(err) == bus.CodeInternal:
+	case isFile && errors.Is(err, fs.ErrNotExist) && code == bus.CodeNotFound:
+		return "check the path " + Printable(path)
+	case errors.Is(err, fs.ErrPermission) && code == bus.CodeInternal:
 		return "check whose " + Printable(path) + " is: ls -ld"
 	}
 	return ""
