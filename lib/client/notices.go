@@ -92,6 +92,7 @@ func (r *Room) refresh(ctx context.Context) {
 // withheld, looks for what other processes have pinned, and keeps rooms and the
 // own card from growing old.
 func (c *Client) watchRooms() {
+	var sealed time.Time // when keys were last sealed again, or that was tried
 	for sleep(c.ctx, bus.HeadPoll/2+rand.N(bus.HeadPoll/2)) {
 		c.checkRooms()
 		if err := c.loadHandles(); err != nil {
@@ -104,6 +105,10 @@ func (c *Client) watchRooms() {
 			if err := c.ensureCard(c.ctx); err != nil && c.ctx.Err() == nil {
 				c.events.raise(EventCard, bus.RoomID{}, err, "")
 			}
+		}
+		if now := c.config.Now(); now.Sub(sealed) > resealPause && c.resealDue() {
+			sealed = now
+			c.resealUnasked()
 		}
 		for _, r := range c.loaded() {
 			r.upkeep(c.ctx)

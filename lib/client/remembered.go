@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -9,7 +10,29 @@ import (
 	"slices"
 
 	"github.com/enmanuel/unibus/lib/bus"
+	"github.com/enmanuel/unibus/lib/identity"
 )
+
+// OwnCard is the card that clients of an identity which kept their state in
+// stateDir, see [Config.StateDir], have made last for a bus. The error has
+// [bus.CodeNotFound] where they have made none.
+func OwnCard(stateDir string, b bus.BusID, id bus.ID) (*identity.Card, error) {
+	raw, err := os.ReadFile(filepath.Join(stateDir, b.Token(), id.Token(), "card"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, bus.Errorf(bus.CodeNotFound, "read own card: %w", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read own card: %w", err)
+	}
+	card, err := identity.ParseCard(raw)
+	if err == nil && (card.ID() != id || card.BusID != b) {
+		err = bus.Errorf(bus.CodeCardMismatch, "it is of %s on bus %s", card.ID(), card.BusID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read own card: %w", err)
+	}
+	return card, nil
+}
 
 // Remembered is what clients that kept their state in stateDir, see
 // [Config.StateDir], know of a bus by name: the rooms made or accepted, and the

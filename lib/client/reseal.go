@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -91,6 +92,35 @@ func (c *Client) Reseal(ctx context.Context) (Resealed, error) {
 		to.V, to.CardSeq = 1, max(to.CardSeq, self.card.Seq)
 		return nil
 	})
+}
+
+// resealPause is how long sealing again that failed is left alone.
+const resealPause = time.Hour
+
+// resealDue reports whether the identity has older keys that something may still
+// be sealed to alone. Only who keeps the identity can act on it.
+func (c *Client) resealDue() bool {
+	if c.config.Keeper == nil || len(c.identity().KEMs()) == 1 {
+		return false
+	}
+	to, err := c.resealedFile().read()
+	return err != nil || to.CardSeq < c.card().Seq
+}
+
+// resealUnasked is Reseal in the background, after a card was renewed. Older keys
+// are dropped by those who are asked to only: the identity may have rooms on a
+// bus that this client knows nothing of.
+func (c *Client) resealUnasked() {
+	limited, cancel := context.WithTimeout(c.ctx, upkeepLimit)
+	defer cancel()
+	done, err := c.Reseal(limited)
+	switch {
+	case c.ctx.Err() != nil:
+	case err != nil:
+		c.events.raise(EventUpkeep, bus.RoomID{}, err, "")
+	default:
+		c.log.Info("client", "sealed_again", done.Made, "rooms", done.Rooms)
+	}
 }
 
 func (c *Client) resealedFile() stateFile[resealedTo] {

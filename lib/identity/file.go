@@ -118,13 +118,6 @@ func (id *Identity) Create(path, passphrase string) error {
 	return nil
 }
 
-// Rewrite replaces the identity file in one step, after [Identity.AddKEM] or to
-// change the passphrase; an empty one leaves the file unwrapped. The file must
-// exist ([bus.CodeNotFound]) and be private ([bus.CodeFileMode]).
-func (id *Identity) Rewrite(path, passphrase string) error {
-	return id.rewrite(path, passphrase, workFactor)
-}
-
 func (id *Identity) rewrite(path, passphrase string, factor int) error {
 	if err := rewriteSecret(path, id.Marshal(), passphrase, factor); err != nil {
 		return fmt.Errorf("rewrite identity: %w", err)
@@ -172,8 +165,9 @@ func (r *Root) Create(path, passphrase string) error {
 	return nil
 }
 
-// Rewrite replaces the root file to change its passphrase, as
-// [Identity.Rewrite] does an identity file.
+// Rewrite replaces the root file in one step to change its passphrase; an empty
+// one leaves the file unwrapped. The file must exist ([bus.CodeNotFound]) and be
+// private ([bus.CodeFileMode]).
 func (r *Root) Rewrite(path, passphrase string) error {
 	if err := rewriteSecret(path, r.Marshal(), passphrase, workFactor); err != nil {
 		return fmt.Errorf("rewrite bus root: %w", err)
@@ -289,7 +283,7 @@ func unwrap(text []byte, passphrase func() (string, error)) ([]byte, error) {
 	}
 	secret, err := passphrase()
 	if err != nil {
-		return nil, fmt.Errorf("unwrap file: read passphrase: %w", err)
+		return nil, fmt.Errorf("unwrap file: %w", err)
 	}
 	identity, err := age.NewScryptIdentity(secret)
 	if err != nil {

@@ -38,10 +38,11 @@ func TestIdentityFileWithoutPassphrase(t *testing.T) {
 		t.Errorf("after the second create: %v, %v", again, err)
 	}
 
-	if _, err := id.AddKEM(goldentest.Rand("new key")); err != nil {
-		t.Fatal(err)
-	}
-	if err := id.Rewrite(path, ""); err != nil {
+	_, err = identity.Update(t.Context(), path, nil, func(id *identity.Identity) error {
+		_, err := id.AddKEM(goldentest.Rand("new key"))
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if got, err := identity.Load(path, nil); err != nil || got.LatestKEM().CardSeq != 2 {
@@ -60,7 +61,7 @@ func TestIdentityFileThatOthersCanReadIsRefused(t *testing.T) {
 		}
 		_, err := identity.Load(path, nil)
 		wantCode(t, "load "+mode.String(), err, bus.CodeFileMode)
-		wantCode(t, "rewrite "+mode.String(), id.Rewrite(path, ""), bus.CodeFileMode)
+		wantCode(t, "rewrite "+mode.String(), identity.ChangePassphrase(t.Context(), path, nil, ""), bus.CodeFileMode)
 	}
 }
 
@@ -70,7 +71,7 @@ func TestMissingFilesAreNotFound(t *testing.T) {
 	wantCode(t, "load identity", err, bus.CodeNotFound)
 	_, err = identity.LoadRoot(path, nil)
 	wantCode(t, "load root", err, bus.CodeNotFound)
-	wantCode(t, "rewrite", person(t, "alice").Rewrite(path, ""), bus.CodeNotFound)
+	wantCode(t, "rewrite", identity.ChangePassphrase(t.Context(), path, nil, ""), bus.CodeNotFound)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("rewriting made the file: %v", err)
 	}

@@ -65,7 +65,7 @@ func (id *Identity) LatestKEM() KEM {
 
 // AddKEM makes a new HPKE key from 32 bytes of rand, with the next card number,
 // and returns it. Older keys stay, to open what was sealed to them. The identity
-// is to be written ([Identity.Rewrite]) before a card publishes the key. The
+// is to be written ([Update]) before a card publishes the key. The
 // error has [bus.CodeTooLarge] when the identity holds [bus.MaxKEMKeys] keys.
 func (id *Identity) AddKEM(rand io.Reader) (KEM, error) {
 	id.mu.Lock()

@@ -16,10 +16,19 @@ import (
 // written. Whenever the process is killed, the file is the old or the new one.
 // The identity returned is the one in the file.
 func Update(ctx context.Context, path string, passphrase func() (string, error), change func(*Identity) error) (*Identity, error) {
-	return update(ctx, path, passphrase, change, workFactor)
+	return update(ctx, path, passphrase, nil, change, workFactor)
 }
 
-func update(ctx context.Context, path string, passphrase func() (string, error), change func(*Identity) error, factor int) (*Identity, error) {
+// ChangePassphrase is [Update] of nothing but the passphrase; an empty one leaves
+// the file unwrapped.
+func ChangePassphrase(ctx context.Context, path string, passphrase func() (string, error), next string) error {
+	_, err := update(ctx, path, passphrase, &next, func(*Identity) error { return nil }, workFactor)
+	return err
+}
+
+// update wraps the file with the passphrase next, or with the same as before
+// where that is nil.
+func update(ctx context.Context, path string, passphrase func() (string, error), next *string, change func(*Identity) error, factor int) (*Identity, error) {
 	if err := durable.CheckPrivate(path); err != nil { // before a lock is made beside nothing
 		return nil, fmt.Errorf("update identity: %w", err)
 	}
@@ -41,6 +50,9 @@ func update(ctx context.Context, path string, passphrase func() (string, error),
 	}
 	if err := change(id); err != nil {
 		return nil, err
+	}
+	if next != nil {
+		used = *next
 	}
 	if err := id.rewrite(path, used, factor); err != nil {
 		return nil, err

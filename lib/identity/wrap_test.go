@@ -55,7 +55,7 @@ func TestIdentityFileWithPassphrase(t *testing.T) {
 	}
 
 	// A change keeps the lock.
-	changed, err := update(t.Context(), path, answer("horse"), func(id *Identity) error {
+	changed, err := update(t.Context(), path, answer("horse"), nil, func(id *Identity) error {
 		_, err := id.AddKEM(goldentest.Rand("second"))
 		return err
 	}, cheap)
@@ -63,15 +63,15 @@ func TestIdentityFileWithPassphrase(t *testing.T) {
 		t.Fatalf("%v, %v", changed, err)
 	}
 	for _, passphrase := range []func() (string, error){nil, answer("donkey")} {
-		if _, err := update(t.Context(), path, passphrase, func(*Identity) error { return nil }, cheap); !errors.Is(err, bus.ErrPassphrase) {
+		if _, err := update(t.Context(), path, passphrase, nil, func(*Identity) error { return nil }, cheap); !errors.Is(err, bus.ErrPassphrase) {
 			t.Errorf("update without the passphrase: %v", err)
 		}
 	}
 	if got, err := Load(path, answer("horse")); err != nil || got.LatestKEM().CardSeq != 2 {
 		t.Fatalf("loaded %v, %v", got, err)
 	}
-	id = changed
-	if err := id.rewrite(path, "donkey", cheap); err != nil {
+	next := "donkey"
+	if id, err = update(t.Context(), path, answer("horse"), &next, func(*Identity) error { return nil }, cheap); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Load(path, answer("horse")); !errors.Is(err, bus.ErrPassphrase) {

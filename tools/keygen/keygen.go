@@ -6,12 +6,14 @@
 // reach standard output only where "-" asks for that; public halves go to
 // standard error, into comments, and to "show".
 //
-// It makes no certificates and talks to no server.
+// It makes no certificates. It talks to no server but for "rotate" and "prune",
+// which change what a bus keeps together with the file.
 package keygen
 
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
@@ -53,6 +55,8 @@ func Command() *cli.Command {
 			cardCommand(),
 			entryCommand(),
 			revocationCommand(),
+			rotateCommand(),
+			pruneCommand(),
 			showCommand(),
 			passwdCommand(),
 		},
@@ -147,7 +151,8 @@ type public struct {
 	Fingerprint  string            `json:"fingerprint"` // of id, or else of bus_id
 	TransportPub *bus.TransportPub `json:"transport_pub,omitempty"`
 	NKey         string            `json:"nkey,omitempty"`
-	CardSeq      uint64            `json:"card_seq,omitempty"` // the highest
+	KEMCards     []uint64          `json:"kem_cards,omitempty"` // numbers of the cards whose keys an identity has
+	CardSeq      uint64            `json:"card_seq,omitempty"`  // the highest
 	CardHash     *bus.CardHash     `json:"card_hash,omitempty"`
 	NotBefore    string            `json:"not_before,omitempty"` // RFC 3339
 	NotAfter     string            `json:"not_after,omitempty"`
@@ -156,7 +161,16 @@ type public struct {
 
 func publicOfIdentity(id *identity.Identity) public {
 	pub, name := id.SignPub(), id.ID()
-	return public{Kind: "identity", SignPub: &pub, ID: &name, Fingerprint: name.Fingerprint(), CardSeq: id.LatestKEM().CardSeq}
+	return public{Kind: "identity", SignPub: &pub, ID: &name, Fingerprint: name.Fingerprint(), KEMCards: cardNumbers(id), CardSeq: id.LatestKEM().CardSeq}
+}
+
+// cardNumbers are those of the cards whose keys an identity has.
+func cardNumbers(id *identity.Identity) []uint64 {
+	var numbers []uint64
+	for _, k := range id.KEMs() {
+		numbers = append(numbers, k.CardSeq)
+	}
+	return numbers
 }
 
 func publicOfRoot(root *identity.Root) public {
@@ -169,6 +183,18 @@ func (p public) withBus(id *identity.Identity, b bus.BusID) public {
 	transport := id.Transport(b)
 	pub := transport.TransportPub()
 	p.BusID, p.TransportPub, p.NKey = &b, &pub, transport.NKey()
+	return p
+}
+
+// withCard adds the card that clients on this machine have made last for the bus,
+// unless the identity has a later key, whose card is still to be made.
+func (p public) withCard(card *identity.Card) public {
+	if card.Seq != p.CardSeq {
+		return p
+	}
+	hash := card.Hash()
+	p.CardHash = &hash
+	p.NotBefore, p.NotAfter = card.NotBefore.UTC().Format(time.RFC3339), card.NotAfter.UTC().Format(time.RFC3339)
 	return p
 }
 
@@ -190,6 +216,7 @@ func (p public) fields() [][2]string {
 	add("fingerprint", p.Fingerprint, true)
 	add("transport_pub", text(p.TransportPub), p.TransportPub != nil)
 	add("nkey", p.NKey, p.NKey != "")
+	add("kem_keys", fmt.Sprintf("%d, of cards %s", len(p.KEMCards), strings.Trim(fmt.Sprint(p.KEMCards), "[]")), len(p.KEMCards) > 0)
 	add("card_seq", fmt.Sprint(p.CardSeq), p.CardSeq > 0)
 	add("card_hash", text(p.CardHash), p.CardHash != nil)
 	add("not_before", p.NotBefore, p.NotBefore != "")

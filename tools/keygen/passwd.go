@@ -3,6 +3,7 @@ package keygen
 import (
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/identity"
 )
 
 const (
@@ -55,7 +56,8 @@ func passwd(c *cli.Call) error {
 		}
 	}
 	if k.identity != nil {
-		err = k.identity.Rewrite(cfg.Identity, passphrase)
+		// Read again under the lock: a client may have added a key meanwhile.
+		err = identity.ChangePassphrase(c.Context, cfg.Identity, func() (string, error) { return k.passphrase, nil }, passphrase)
 	} else {
 		err = k.root.Rewrite(cfg.Identity, passphrase)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/cli"
+	"github.com/enmanuel/unibus/lib/client"
 	"github.com/enmanuel/unibus/lib/identity"
 )
 
@@ -22,7 +23,8 @@ func showCommand() *cli.Command {
 		ArgsUsage: "[FILE]",
 		Description: "FILE is an identity, a bus root, a card or a revocation; - is a card on standard input. Without\n" +
 			"FILE it is the identity of the context. Where --bus-id or the context name a bus,\n" +
-			"the keys that an identity shows there are listed too.",
+			"the keys that an identity shows there are listed too, and the card that clients of\n" +
+			"this machine have published there last, with its end.",
 		UsageText: "unibus keygen show\nunibus keygen show alice.id --field sign_pub\nunibus keygen show - <alice.card",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: flagField, Usage: "print the value of the field `NAME` and nothing else"},
@@ -87,6 +89,17 @@ func read(c *cli.Call) (public, error) {
 	said := key.public()
 	if key.identity != nil && !cfg.BusID.IsZero() {
 		said = said.withBus(key.identity, cfg.BusID)
+		state, err := c.Env.StateDir()
+		if err != nil {
+			return public{}, err
+		}
+		card, err := client.OwnCard(state, cfg.BusID, key.identity.ID())
+		switch {
+		case err == nil:
+			said = said.withCard(card)
+		case !errors.Is(err, bus.ErrNotFound):
+			return public{}, err
+		}
 	}
 	said.File, said.Locked = cfg.Identity, key.passphrase != ""
 	return said, nil
