@@ -556,6 +556,42 @@ func TestASealedFileThatTheDiskChangedIsSealedAnew(t *testing.T) {
 	wantLeft(t, state, "out", 0)
 }
 
+// TestNoMoreThanAPieceOfABlobIsHeld counts what is asked of a source and given to
+// a destination at once, however large the blob.
+func TestNoMoreThanAPieceOfABlobIsHeld(t *testing.T) {
+	w := newWorld(t)
+	r, _ := w.room(w.admin, "files")
+	src := &largestRead{r: bytes.NewReader(make([]byte, 9<<20))}
+	ref, _, err := r.PutBlob(w.ctx(), src, client.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst := &largestWrite{}
+	if err := w.admin.GetBlob(w.ctx(), ref, dst, client.GetOptions{}); err != nil || dst.n != 9<<20 {
+		t.Errorf("got %d bytes, %v", dst.n, err)
+	}
+	if src.most > 64<<10 || dst.most > 64<<10 {
+		t.Errorf("%d bytes were asked for and %d given at once", src.most, dst.most)
+	}
+}
+
+type largestRead struct {
+	r    io.Reader
+	most int
+}
+
+func (l *largestRead) Read(p []byte) (int, error) {
+	l.most = max(l.most, len(p))
+	return l.r.Read(p)
+}
+
+type largestWrite struct{ n, most int }
+
+func (l *largestWrite) Write(p []byte) (int, error) {
+	l.n, l.most = l.n+len(p), max(l.most, len(p))
+	return len(p), nil
+}
+
 func TestMessagesWithoutABlobSaySo(t *testing.T) {
 	if _, ok, err := (&client.Message{}).Blob(); ok || err != nil {
 		t.Errorf("no header: %t, %v", ok, err)
