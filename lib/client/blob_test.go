@@ -477,7 +477,7 @@ func TestLiesAboutBlobsHaveNames(t *testing.T) {
 			resp.ContentLength = 0
 			resp.Body = http.NoBody
 			return nil
-		}, bus.ErrInternal},
+		}, bus.ErrMalformed},
 	} {
 		t.Run(lie.name, func(t *testing.T) {
 			tp.change.Store(&lie.change)
