@@ -20,5 +20,9 @@ func (s *Server) ready(req *request) (int, any, error) {
 	if err := s.cfg.Ready(); err != nil {
 		return http.StatusServiceUnavailable, api.Ready{Reasons: []string{err.Error()}}, nil
 	}
-	return http.StatusOK, api.Ready{Ready: true}, nil
+	ready := api.Ready{Ready: true}
+	if s.cfg.Notes != nil {
+		ready.Notes = s.cfg.Notes()
+	}
+	return http.StatusOK, ready, nil
 }

@@ -19,6 +19,12 @@ type Rate struct {
 	Burst     int     // zero is what comes in one second
 }
 
+// Default quotas of an identity.
+const (
+	DefaultOwnedRooms  = 1000
+	DefaultMemberships = 10_000
+)
+
 // Limits bounds what one address and one identity may ask of a node, and what
 // the node takes on. A field that is zero has the default named; a negative
 // one is no limit.
@@ -79,7 +85,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.AddressRequests, 256}, {&l.IdentityRequests, 64},
 		{&l.Connections, 10_000}, {&l.AddressConnections, 1000},
 		{&l.Strangers, lobby.DefaultSize}, {&l.AddressStrangers, lobby.DefaultSource},
-		{&l.OwnedRooms, 1000}, {&l.Memberships, 10_000},
+		{&l.OwnedRooms, DefaultOwnedRooms}, {&l.Memberships, DefaultMemberships},
 	} {
 		if *n.field == 0 {
 			*n.field = n.or

@@ -51,6 +51,9 @@ type Config struct {
 	// Ready returns why the node may not serve now, or nil. Everybody may read
 	// its text.
 	Ready func() error
+	// Notes returns what needs attention although the node may serve, for
+	// everybody to read. nil is to have none.
+	Notes func() []string
 	// Health measures the node.
 	Health func(context.Context) api.Health
 

@@ -46,6 +46,7 @@ type Node struct {
 	blobs   blobs.Store
 	certs   *certs.Keeper // nil without [Config].CertFile
 	reload  chan struct{} // to look at the certificate again
+	notes   atomic.Pointer[[]string]
 	public  net.Listener
 	scraped net.Listener // nil without [Config].MetricsListen
 	debug   net.Listener // nil without [Config].DebugListen
@@ -329,6 +330,7 @@ func (n *Node) startLease(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { n.keepLease(background) })
 	running.Go(func() { n.keepHouse(background) })
+	running.Go(func() { n.watchFill(background) })
 	if n.certs != nil {
 		running.Go(func() { n.certs.Watch(background, n.reload) })
 	}

@@ -29,7 +29,7 @@ func (n *Node) serveControl(context.Context) error {
 	log := n.log.With("part", "control")
 	server := control.New(control.Config{
 		Directory: n.dir, View: n.view, Cursors: n.access, Audit: n.audit, Blobs: n.blobs,
-		Ready: n.Ready, Health: n.health, Settle: n.access.Settle,
+		Ready: n.Ready, Notes: n.Notes, Health: n.health, Settle: n.access.Settle,
 		PlainRooms: plain, Limits: limits,
 		Logger: log, Metrics: n.metrics, Now: n.cfg.Now,
 	})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/enmanuel/unibus/daemon/blobs"
+	"github.com/enmanuel/unibus/daemon/control"
 	"github.com/enmanuel/unibus/daemon/node"
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -37,6 +38,8 @@ const (
 	flagBootstrapAdmin = "bootstrap-admin"
 	flagBootstrapEntry = "bootstrap-entry"
 	flagMaxShardBytes  = "max-shard-bytes"
+	flagMaxRooms       = "max-rooms"
+	flagMaxMemberships = "max-memberships"
 	flagMetricsListen  = "metrics-listen"
 	flagDebugListen    = "debug-listen"
 	flagMaxBlobBytes   = "max-blob-bytes"
@@ -60,6 +63,8 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagBootstrapAdmin, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ADMIN"}, Usage: "make `[HANDLE:]SIGNPUB` an admin if there is none yet"},
 		&cli.StringFlag{Name: flagBootstrapEntry, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ENTRY"}, Usage: "store the directory `ENTRY` that the bus root signed if its handle has none yet"},
 		&cli.Int64Flag{Name: flagMaxShardBytes, EnvVars: []string{"UNIBUSD_MAX_SHARD_BYTES"}, DefaultText: "the disk", Usage: fmt.Sprintf("refuse messages once one of the %d streams holds `BYTES`", bus.Shards)},
+		&cli.IntFlag{Name: flagMaxRooms, EnvVars: []string{"UNIBUSD_MAX_ROOMS"}, Value: control.DefaultOwnedRooms, Usage: "let an identity own `N` rooms; -1 is any number"},
+		&cli.IntFlag{Name: flagMaxMemberships, EnvVars: []string{"UNIBUSD_MAX_MEMBERSHIPS"}, Value: control.DefaultMemberships, Usage: "let others put an identity into `N` rooms; -1 is any number"},
 		&cli.StringFlag{Name: flagMetricsListen, EnvVars: []string{"UNIBUSD_METRICS_LISTEN"}, DefaultText: "the local door only", Usage: "let everybody who reaches `HOST:PORT` read metrics there"},
 		&cli.StringFlag{Name: flagDebugListen, EnvVars: []string{"UNIBUSD_DEBUG_LISTEN"}, DefaultText: "nowhere", Usage: "serve profiles at `HOST:PORT`, on loopback only"},
 		&cli.Int64Flag{Name: flagMaxBlobBytes, EnvVars: []string{"UNIBUSD_MAX_BLOB_BYTES"}, Value: bus.MaxBlobBody, Usage: "take blobs of up to `BYTES`, sealed; -1 is no limit"},
@@ -164,6 +169,10 @@ func config(c *cli.Call, logger *slog.Logger) (node.Config, error) {
 		Version:       c.Env.Version,
 		Logger:        logger,
 		Now:           c.Env.Now,
+	}
+	cfg.Limits.OwnedRooms, cfg.Limits.Memberships = c.Int(flagMaxRooms), c.Int(flagMaxMemberships)
+	if cfg.Limits.OwnedRooms == 0 || cfg.Limits.Memberships == 0 {
+		return cfg, cli.Usagef("--%s and --%s cannot be 0", flagMaxRooms, flagMaxMemberships)
 	}
 	if c.String(flagBusID) == "" {
 		return cfg, cli.WithHint(cli.Usagef("no bus to serve: --%s is missing", flagBusID), "unibus init")

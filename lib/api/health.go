@@ -30,4 +30,5 @@ type Health struct {
 type Ready struct {
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons,omitempty"`
+	Notes   []string `json:"notes,omitempty"` // what needs attention although it can serve
 }
