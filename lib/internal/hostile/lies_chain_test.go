@@ -283,6 +283,7 @@ var chainLies = []lie{
 		},
 		tell: func(s *stage) error {
 			d := s.duo(true)
+			s.name = s.secret("name of the other room")
 			other, _ := s.room(d.alice, true, d.bob)
 			s.must(other.Rotate(s.ctx()))
 			recs, err := other.Log(s.ctx())

@@ -98,6 +98,7 @@ var frameLies = []lie{
 		removed: []change{{admitGo, "if h.Room != room || roomToken != room.Token() {", "if false {"}, {missingGo, "h.Room == rd.room.id &&", ""}},
 		tell: func(s *stage) error {
 			return hears(s, func(d *duo) [][]byte {
+				s.name = s.secret("name of the other room")
 				hers, _ := s.room(d.alice, false, d.bob)
 				other := &duo{stage: s, alice: d.alice, bob: d.bob, hers: hers}
 				return [][]byte{other.frame(d.alice, 1, 0, s.lieText()).Sign(d.alice.id)}
