@@ -456,6 +456,23 @@ func (r *Room) Role() bus.Role {
 	return head.Role(r.client.ID())
 }
 
+// ReadableFrom returns the first epoch whose messages this client can read up to now:
+// 0 where it was there from the beginning, or the room shares its history with
+// newcomers, and else the epoch that it came with.
+func (r *Room) ReadableFrom() bus.Epoch {
+	r.model.mu.RLock()
+	defer r.model.mu.RUnlock()
+	e := r.model.head.Epoch
+	for e > 0 && r.model.head.Policy.Encrypted() {
+		_, member := r.model.chain.At(e - 1).Member(r.client.ID())
+		if !member && len(r.model.chain.At(e).HistoryCT) == 0 {
+			return e
+		}
+		e--
+	}
+	return 0
+}
+
 // InvitedBy returns who signed the record that made this client a member, the last
 // one if there were several; zero for who made the room, and for who is no member.
 func (r *Room) InvitedBy() bus.ID {

@@ -99,6 +99,9 @@ func run(c *cli.Call) (err error) {
 	messages := r.Messages(ctx, from)
 	if r.Role().Valid() { // whoever was removed hears of that at once
 		c.Note("reading %s from %s", r.Name(), c.String(flagFrom))
+		if first := r.ReadableFrom(); first > 0 && from != client.Now {
+			c.Note("messages before epoch %d are not for you: the room does not share its history with who came later", first)
+		}
 	}
 	return read(ctx, messages, show.New(c, senders), c.Warn, o)
 }
