@@ -88,8 +88,23 @@ func (f stateFile[T]) read() (T, error) {
 	if err != nil {
 		return v, fmt.Errorf("read state: %w", err)
 	}
+	if v, err = parseState[T](raw); err != nil {
+		return v, fmt.Errorf("read state %s: %w", f.path, err)
+	}
+	return v, nil
+}
+
+// maxStateFile is beyond what any of the files comes to.
+const maxStateFile = 32 << 20
+
+// parseState reads the content of a file. The error has [bus.CodeMalformed].
+func parseState[T any](raw []byte) (T, error) {
+	var v T
+	if len(raw) > maxStateFile {
+		return v, bus.Errorf(bus.CodeMalformed, "%d bytes, at most %d", len(raw), maxStateFile)
+	}
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return v, bus.Errorf(bus.CodeMalformed, "read state %s: %w", f.path, err)
+		return v, bus.Errorf(bus.CodeMalformed, "%w", err)
 	}
 	return v, nil
 }

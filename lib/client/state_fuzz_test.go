@@ -3,8 +3,6 @@ package client
 import (
 	"encoding/json"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,11 +15,7 @@ import (
 // that writing it and reading it again changes nothing.
 func reads[T any](t *testing.T, raw []byte) {
 	t.Helper()
-	f := stateFile[T]{filepath.Join(t.TempDir(), "state.json")}
-	if err := os.WriteFile(f.path, raw, stateFileMode); err != nil {
-		t.Fatal(err)
-	}
-	v, err := f.read()
+	v, err := parseState[T](raw)
 	if err != nil {
 		if bus.CodeOf(err) != bus.CodeMalformed {
 			t.Fatalf("%T: %v", v, err)
@@ -32,10 +26,7 @@ func reads[T any](t *testing.T, raw []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.write(v); err != nil {
-		t.Fatal(err)
-	}
-	again, err := f.read()
+	again, err := parseState[T](first)
 	if err != nil {
 		t.Fatalf("%T written as %s: %v", v, first, err)
 	}

@@ -63,6 +63,23 @@ func TestJSONShapes(t *testing.T) {
 				`"signer":"` + strings.Repeat("0", 64) + `","signer_id":"` + id1 + `","signer_handle":"alice","changes":[` +
 				`{"kind":"added","id":"` + id2 + `","handle":"bob","to":"writer"},{"kind":"role","id":"` + id2 + `","from":"writer","to":"admin"},` +
 				`{"kind":"resolved","record":"` + id1 + `"},{"kind":"renewed"}]}`},
+		{"a room under another name", listed{Room: bus.RoomID{1}, Name: "hello", Role: "writer", As: "east", InvitedBy: &bus.ID{2}, InvitedByHandle: "bob"},
+			`{"v":1,"room":"` + id1 + `","name":"hello","role":"writer","epoch":0,"persisted":false,"accepted":false,"as":"east","invited_by":"` + id2 + `","invited_by_handle":"bob"}`},
+		{"a fork", fork{Room: bus.RoomID{1}, Epoch: 7, Before: bus.RecordHash{1}, Kind: forkRace, Seen: at, File: "f",
+			Accepted: branch{Record: bus.RecordHash{2}, Created: at, Members: 3, SignerID: bus.ID{1}, SignerHandle: "alice"},
+			Other:    branch{Record: bus.RecordHash{1}, Created: at, Members: 2, SignerID: bus.ID{2}}, GivenUp: &bus.RecordHash{2}, ResolvedBy: new(bus.Epoch)},
+			`{"v":1,"room":"` + id1 + `","epoch":7,"before":"` + id1 + `","kind":"race",` +
+				`"accepted":{"record":"` + id2 + `","created":"2031-02-03T04:05:06Z","members":3,"signer":"` + strings.Repeat("0", 64) + `","signer_id":"` + id1 + `","signer_handle":"alice"},` +
+				`"other":{"record":"` + id1 + `","created":"2031-02-03T04:05:06Z","members":2,"signer":"` + strings.Repeat("0", 64) + `","signer_id":"` + id2 + `"},` +
+				`"seen":"2031-02-03T04:05:06Z","file":"f","given_up":"` + id2 + `","resolved_by":0}`},
+		{"equivocation", equivocation{Room: bus.RoomID{1}, Sender: bus.ID{2}, Handle: "bob", Session: bus.SessionID{}, Seq: 3, Epoch: 7, File: "f", Frames: [2]bus.FrameHash{{1}, {2}}},
+			`{"v":1,"room":"` + id1 + `","sender":"` + id2 + `","sender_handle":"bob","signer":"` + strings.Repeat("0", 64) + `","session":"AAAAAAAAAAAAAAAAAAAAAA","seq":3,"epoch":7,"frames":["` + id1 + `","` + id2 + `"],"file":"f"}`},
+		{"a review", review{head: h, Hash: bus.RecordHash{2}, Lost: []side{{First: bus.RecordHash{1}, At: 5, Last: 6, Behind: true, Changes: []change{}}}},
+			`{"v":1,"room":"` + id1 + `","name":"hello","epoch":7,"hash":"` + id2 + `","lost":[{"first":"` + id1 + `","at":5,"last":6,"behind":true,"changes":[]}],"resolved":false}`},
+		{"what maintain did", tended{head: h, Did: deedRemoved, Removed: []goneForGood{{ID: bus.ID{2}, Handle: "bob", Proven: true}}},
+			`{"v":1,"room":"` + id1 + `","name":"hello","epoch":7,"did":"removed","removed":[{"id":"` + id2 + `","handle":"bob","proven":true}]}`},
+		{"who is asked to take somebody out", leaving{head: h, Ask: []member{{ID: bus.ID{2}, Fingerprint: "0200", Role: "owner"}}},
+			`{"v":1,"room":"` + id1 + `","name":"hello","epoch":7,"left":false,"ask":[{"id":"` + id2 + `","fingerprint":"0200","role":"owner"}]}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want+"\n", printed(t, tt.v)); diff != "" {
