@@ -31,7 +31,8 @@ func (f *follower) planCatchUps(req *request) {
 		s := &f.slots[i]
 		if s.feed != nil && s.pull.pending() == 0 {
 			if s.feed.wants() {
-				s.pull.fetch(catchUpBatch)
+				frames, _ := f.client.limits.catchUp()
+				s.pull.fetch(frames)
 			} else if len(waiting) > 0 {
 				// Its reader takes its time; others need the slot.
 				f.free(s)
@@ -58,7 +59,8 @@ func (f *follower) applyCatchUp(asked api.CatchUp, past pastRequest, got api.Cat
 	if !here || !past.feed.catching(got.Last, past.dropped) {
 		return nil
 	}
-	p := &pull{client: c, maxBytes: catchUpBytes}
+	frames, bytes := c.limits.catchUp()
+	p := &pull{client: c, maxBytes: bytes}
 	p.frame = func(room string, raw rawFrame) { f.pastFrame(s, p, room, raw) }
 	p.idle = func(expired bool) { f.pastIdle(s, p, expired) }
 	p.lost = func(err error) {
@@ -71,7 +73,7 @@ func (f *follower) applyCatchUp(asked api.CatchUp, past pastRequest, got api.Cat
 		*s = slot{}
 		return err
 	}
-	p.fetch(catchUpBatch)
+	p.fetch(frames)
 	return nil
 }
 

@@ -28,6 +28,7 @@ type Client struct {
 	log     *slog.Logger
 	id      bus.ID
 	session bus.SessionID
+	limits  limits
 	events  *events
 
 	state       *state
@@ -96,6 +97,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 func newClient(config Config) (*Client, error) {
 	c := &Client{
 		config:    config,
+		limits:    defaultLimits,
 		log:       config.Logger,
 		id:        config.Identity.ID(),
 		transport: config.Identity.Transport(config.BusID),

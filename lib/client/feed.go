@@ -7,19 +7,26 @@ import (
 	"github.com/enmanuel/unibus/lib/bus"
 )
 
-const (
-	// feedFrames and feedBytes bound the frames that wait for a reader.
-	feedFrames = 1024
-	feedBytes  = 8 << 20
-	// liveBytes bounds those of a live room, which cannot be fetched again.
-	liveBytes = 64 << 20
-)
+// limits bound what a client keeps of a room for a reader that takes its time.
+type limits struct {
+	frames int // that wait, of a persisted room; at least 4
+	bytes  int // of them
+	live   int // bytes of a live room's, which cannot be fetched again
+}
+
+// defaultLimits are those of every client outside of tests.
+var defaultLimits = limits{frames: 1024, bytes: 8 << 20, live: 64 << 20}
+
+// catchUp returns how many frames and bytes one fetch of a catch-up may bring. A
+// feed has room for both while it is half empty.
+func (l limits) catchUp() (frames, bytes int) { return l.frames / 4, l.bytes / 2 }
 
 // rawFrame is a frame as it came, with nothing checked.
 type rawFrame struct {
 	sender    string // token of its subject
 	data      []byte
 	streamSeq uint64 // 0 in live rooms
+	breaks    int    // how often frames of a live room may have been missed before it
 }
 
 // shareFrame offers a frame to several readers. Opening one uses up its bytes,
@@ -36,13 +43,14 @@ func shareFrame(raw rawFrame, readers []*feed, offer func(*feed, rawFrame)) {
 
 // frameQueue is a bounded row of frames.
 type frameQueue struct {
+	limits limits
 	frames []rawFrame
 	bytes  int
 }
 
 // add takes a frame if there is room.
 func (q *frameQueue) add(f rawFrame) bool {
-	if len(q.frames) >= feedFrames || q.bytes+len(f.data) > feedBytes && len(q.frames) > 0 {
+	if len(q.frames) >= q.limits.frames || q.bytes+len(f.data) > q.limits.bytes && len(q.frames) > 0 {
 		return false
 	}
 	q.put(f)
@@ -66,7 +74,9 @@ func (q *frameQueue) take() (rawFrame, bool) {
 }
 
 // half reports whether at most half of the room is used.
-func (q *frameQueue) half() bool { return len(q.frames) <= feedFrames/2 && q.bytes <= feedBytes/2 }
+func (q *frameQueue) half() bool {
+	return len(q.frames) <= q.limits.frames/2 && q.bytes <= q.limits.bytes/2
+}
 
 // feedMode says where a feed's frames come from.
 type feedMode int
@@ -109,8 +119,11 @@ type feed struct {
 	wake    chan struct{}
 }
 
-func newFeed(room bus.RoomID, behind func()) *feed {
-	return &feed{room: room, behind: behind, wake: make(chan struct{}, 1)}
+func newFeed(room bus.RoomID, l limits, behind func()) *feed {
+	return &feed{
+		room: room, behind: behind, wake: make(chan struct{}, 1),
+		queue: frameQueue{limits: l}, held: frameQueue{limits: l},
+	}
 }
 
 func (f *feed) signal() {
@@ -152,7 +165,7 @@ func (f *feed) offerTail(raw rawFrame) {
 		f.dropped, f.mode = raw.streamSeq, feedBehind
 		f.behind()
 	case !f.held.add(raw):
-		f.held = frameQueue{}
+		f.held = frameQueue{limits: f.held.limits}
 		f.dropped = raw.streamSeq
 	}
 }
@@ -204,7 +217,7 @@ func (f *feed) catchUp() bool {
 			return true
 		}
 	}
-	f.held = frameQueue{}
+	f.held = frameQueue{limits: f.held.limits}
 	f.signal()
 	return true
 }
@@ -264,9 +277,10 @@ func (f *feed) offerLive(raw rawFrame) {
 	defer f.mu.Unlock()
 	switch {
 	case f.err != nil:
-	case f.queue.bytes+len(raw.data) > liveBytes:
+	case f.queue.bytes+len(raw.data) > f.queue.limits.live:
 		f.breaks++
 	default:
+		raw.breaks = f.breaks
 		f.queue.put(raw)
 		f.signal()
 	}
@@ -280,13 +294,6 @@ func (f *feed) broke() {
 	f.signal()
 }
 
-// broken returns how often broke was called.
-func (f *feed) broken() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.breaks
-}
-
 // stop ends the feed: the reader gets what is queued and then err.
 func (f *feed) stop(err error) {
 	f.mu.Lock()
@@ -294,7 +301,7 @@ func (f *feed) stop(err error) {
 	if f.err == nil {
 		f.err = err
 	}
-	f.held = frameQueue{}
+	f.held = frameQueue{limits: f.held.limits}
 	f.signal()
 }
 

@@ -12,9 +12,9 @@ import (
 // takes its time: the reader gets every frame of the room, once, in order.
 func TestFeedHasNoHolesAndNoDoubles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		total := uint64(rapid.IntRange(1, 5*feedFrames).Draw(t, "frames"))
+		total := uint64(rapid.IntRange(1, 5*defaultLimits.frames).Draw(t, "frames"))
 		behind := 0
-		f := newFeed(bus.RoomID{1}, func() { behind++ })
+		f := newFeed(bus.RoomID{1}, defaultLimits, func() { behind++ })
 		stored := uint64(rapid.IntRange(0, int(total)).Draw(t, "stored before"))
 		start := uint64(rapid.IntRange(0, int(stored)).Draw(t, "start"))
 		var (
@@ -81,15 +81,15 @@ func TestFeedHasNoHolesAndNoDoubles(t *testing.T) {
 		}
 		steps := rapid.SampledFrom([]string{"tail", "tail", "place", "catch up", "past", "past", "lose", "take"})
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
-			step(steps.Draw(t, "step"), rapid.IntRange(1, feedFrames).Draw(t, "n"))
+			step(steps.Draw(t, "step"), rapid.IntRange(1, defaultLimits.frames).Draw(t, "n"))
 		}
 		// Left alone, it comes to an end.
 		step("place", 0)
 		step("tail", int(total))
 		for range 40 {
 			step("catch up", 0)
-			step("past", feedFrames)
-			take(2 * feedFrames)
+			step("past", defaultLimits.frames)
+			take(2 * defaultLimits.frames)
 		}
 		if got != total {
 			t.Fatalf("read up to %d of %d, mode %d", got, total, f.mode)

@@ -16,10 +16,6 @@ import (
 const (
 	// tailBatch is how many frames of a shard are asked for ahead.
 	tailBatch = 256
-	// catchUpBatch and catchUpBytes bound one fetch of a catch-up. A feed has room
-	// for both while it is half empty.
-	catchUpBatch = feedFrames / 4
-	catchUpBytes = feedBytes / 2
 	// followPause bounds the pause after the control plane refused the cursors.
 	followPauseMax = 2 * time.Second
 )
@@ -71,7 +67,7 @@ func (f *follower) signal() {
 // add begins to follow a room, after the place start or after what is stored
 // now, and returns when everything later is sure to come.
 func (f *follower) add(ctx context.Context, room bus.RoomID, start uint64, now bool) (*feed, error) {
-	w := &follow{feed: newFeed(room, f.signal), token: room.Token(), start: start, now: now, ready: make(chan struct{}), since: time.Now()}
+	w := &follow{feed: newFeed(room, f.client.limits, f.signal), token: room.Token(), start: start, now: now, ready: make(chan struct{}), since: time.Now()}
 	f.mu.Lock()
 	s := &f.shards[bus.Shard(room)]
 	s.feeds = append(s.feeds, w)

@@ -37,7 +37,7 @@ func newLiveHub(r *Room) *liveHub {
 
 // add begins to read and returns when everything sent later is sure to come.
 func (h *liveHub) add(ctx context.Context) (*feed, error) {
-	f := newFeed(h.room.id, func() {})
+	f := newFeed(h.room.id, h.room.client.limits, func() {})
 	f.mode = feedFollowing
 	h.mu.Lock()
 	h.feeds = append(h.feeds, f)

@@ -36,7 +36,7 @@ type reader struct {
 	fetched chan error          // answers once while a fetch is under way, else nil
 	covered int                 // frames in waiting whose needs are being fetched
 	looked  time.Time           // when records were last looked for
-	breaks  int                 // of a live room's feed, as far as was looked
+	breaks  int                 // of a live room's feed, before the last frame
 	resumed map[sessionKey]bool // sessions heard since the last break
 
 	release func() // ends the feed
@@ -310,23 +310,20 @@ func (rd *reader) try(w waitingFrame, yield func(*Message, error) bool) bool {
 		return rd.hand([]frame.Delivery{{Frame: opened, Late: true}}, yield)
 	}
 	ready := rd.order.Push(opened, time.Now())
-	if rd.missed(key) {
+	if rd.missed(key, w.rawFrame) {
 		ready = append(ready, rd.order.Flush()...)
 	}
 	return rd.hand(ready, yield)
 }
 
-// missed reports whether what is missing of a live room's session before the
-// frame that has just come is sure not to come any more: the connection was away
+// missed reports whether what is missing of a live room's session before a frame
+// is sure not to come any more: the connection was away, or this reader too slow,
 // since the session was last heard.
-func (rd *reader) missed(key sessionKey) bool {
-	if rd.persisted {
-		return false
+func (rd *reader) missed(key sessionKey, raw rawFrame) bool {
+	if raw.breaks > rd.breaks {
+		rd.breaks, rd.resumed = raw.breaks, map[sessionKey]bool{}
 	}
-	if n := rd.feed.broken(); n != rd.breaks {
-		rd.breaks, rd.resumed = n, map[sessionKey]bool{}
-	}
-	if rd.breaks == 0 || rd.resumed[key] {
+	if raw.breaks == 0 || raw.breaks < rd.breaks || rd.resumed[key] {
 		return false
 	}
 	if len(rd.resumed) >= bus.WindowHeights {
