@@ -3,8 +3,10 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"unicode"
 
@@ -55,6 +57,23 @@ func FuzzParseEpoch(f *testing.F) {
 		var room bus.RoomID
 		if back := api.KeyPath(room, e); back != "/rooms/"+room.String()+"/keys/"+s {
 			t.Errorf("epoch %q becomes %s", s, back)
+		}
+	})
+}
+
+func FuzzParsePart(f *testing.F) {
+	f.Add("4194304-67127099")
+	f.Add("0-")
+	f.Fuzz(func(t *testing.T, s string) {
+		offset, size, err := api.ParsePart(s)
+		if err != nil {
+			if !errors.Is(err, bus.ErrMalformed) {
+				t.Fatalf("error is %v", err)
+			}
+			return
+		}
+		if _, again, _ := strings.Cut(api.BlobPartPath(bus.BlobHash{}, offset, size), "="); again != s {
+			t.Fatalf("%q is written %q", s, again)
 		}
 	})
 }

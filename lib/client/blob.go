@@ -132,6 +132,15 @@ func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { stop(); cancel(nil) }
 }
 
+// endedBy says why a context of bound has ended: with the client, or as its
+// caller wanted, in the words of [context.Context.Err].
+func endedBy(ctx context.Context) error {
+	if closed, ok := errors.AsType[*bus.Error](context.Cause(ctx)); ok {
+		return closed
+	}
+	return ctx.Err()
+}
+
 // GetBlob fetches a blob and writes its content to w, once all of it is here and
 // was found to be what the reference says. It holds a piece of it at a time. A
 // connection that breaks is made again, and a later call, of another process too,

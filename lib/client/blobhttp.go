@@ -55,7 +55,7 @@ func (k *control) persist(ctx context.Context, attempt func(n target) error) err
 		}
 		switch {
 		case ctx.Err() != nil:
-			return context.Cause(ctx)
+			return endedBy(ctx)
 		case errors.Is(err, bus.ErrNotFound) || errors.Is(err, bus.ErrBlobMismatch):
 			if refusals++; refusals >= len(k.urls) {
 				return err
@@ -67,7 +67,7 @@ func (k *control) persist(ctx context.Context, attempt func(n target) error) err
 			return bus.Errorf(bus.CodeUnavailable, "no node moved it on for %s: %w", k.total, err)
 		}
 		if !sleep(ctx, max(wait, pause/2+mathrand.N(pause/2))) {
-			return context.Cause(ctx)
+			return endedBy(ctx)
 		}
 		pause = min(2*pause, controlMaxPause)
 	}

@@ -146,7 +146,7 @@ func sealInto(ctx context.Context, f *os.File, src io.Reader, pad bool, opts Put
 	case r := <-done:
 		return r.ref, r.err
 	case <-ctx.Done():
-		return BlobRef{}, context.Cause(ctx)
+		return BlobRef{}, endedBy(ctx)
 	}
 }
 
@@ -159,7 +159,7 @@ type endingReader struct {
 // Read implements [io.Reader].
 func (e *endingReader) Read(p []byte) (int, error) {
 	if e.ctx.Err() != nil {
-		return 0, context.Cause(e.ctx)
+		return 0, endedBy(e.ctx)
 	}
 	return e.src.Read(p)
 }

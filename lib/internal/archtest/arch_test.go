@@ -55,6 +55,10 @@ var rules = []rule{
 		why: "a file is sealed and opened without knowing rooms or servers",
 	},
 	{
+		who: []string{"daemon/blobs/..."}, what: []string{"lib/...", "daemon/...", "tools/..."}, allow: []string{"lib/bus", "daemon/blobs/..."},
+		why: "a store of blobs keeps bytes and knows neither requests nor rooms",
+	},
+	{
 		who: []string{"lib/httpsig", "lib/api"}, what: []string{"lib/...", "daemon/...", "tools/..."},
 		allow: []string{"lib/bus", "lib/wire"},
 		why:   "the control plane's wire format stands on bus and wire, so that both ends can link it",
