@@ -104,9 +104,9 @@ var rightsAdvice = map[bus.Code]Advice{
 	},
 	bus.CodeClockSkew: {
 		Exit: ExitDenied,
-		Hint: "timedatectl status",
+		Hint: "timedatectl status; timedatectl set-ntp true sets the clock from the network",
 		Why:  "Signed requests are good for a minute, so the clocks of this machine and the node must agree within that.",
-		Do:   "Set the clock of the machine that is wrong, best with NTP.",
+		Do:   "The message says by how much they differ, in which direction, and what time the node has. Set the clock of the machine that is wrong, best with NTP.",
 	},
 	bus.CodeNonceSpent: {
 		Exit: ExitDenied,

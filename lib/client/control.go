@@ -27,6 +27,10 @@ const (
 	controlMaxPause   = 2 * time.Second
 )
 
+// clockWarning is a difference of clocks, transit included, that is told of: half
+// of what nodes put up with.
+const clockWarning = bus.RequestClockSkew / 2
+
 // control sends signed requests to the control plane, to the node that
 // answered last and, while that one cannot serve, to the others.
 type control struct {
@@ -38,6 +42,8 @@ type control struct {
 	attempt   time.Duration // bounds one attempt
 	total     time.Duration // bounds a call
 	preferred atomic.Int32  // index of urls
+
+	toldOfClock atomic.Bool
 }
 
 func newControl(c Config, signer httpsig.Signer, tlsConfig *tls.Config) (*control, error) {
@@ -228,7 +234,28 @@ func (k *control) once(ctx context.Context, base *url.URL, method, path string, 
 		return &networkError{err}
 	}
 	defer resp.Body.Close()
+	k.compareClocks(base.Host, resp.Header.Get("Date"))
 	return api.ReadReply(resp, out)
+}
+
+// compareClocks tells, once for each client, of a clock that is about to be too far
+// from a node's for its requests to be taken. Which of the two is wrong shows
+// only against a third.
+func (k *control) compareClocks(host, date string) {
+	there, err := http.ParseTime(date)
+	if err != nil {
+		return // a proxy may leave it away
+	}
+	off := k.now().Sub(there).Round(time.Second)
+	if off.Abs() <= clockWarning || k.toldOfClock.Swap(true) {
+		return
+	}
+	direction := "ahead of"
+	if off < 0 {
+		direction = "behind"
+	}
+	k.log.Warn(fmt.Sprintf("this machine's clock is %s %s that of %s, which says %s; beyond %s requests are refused: timedatectl status",
+		off.Abs(), direction, host, there.UTC().Format(time.RFC3339), bus.RequestClockSkew))
 }
 
 // sleep waits and reports whether ctx was still alive at the end.
