@@ -31,8 +31,9 @@ type Config struct {
 	// DataDir holds everything the node keeps. Required; it is made if missing,
 	// closed to other users.
 	DataDir string
-	// Name names the node: letters, digits, '_' and '-'. Default: the host's
-	// name. It never changes over the life of a data directory.
+	// Name names the node: letters, digits, '_' and '-'. Default: the name that
+	// the data directory has, at the first start the host's. It never changes
+	// over the life of a data directory.
 	Name string
 
 	ControlListen string // "host:port" of the control plane; port 0 takes a free one
@@ -76,6 +77,8 @@ type Config struct {
 	Version string           // for health; default "devel"
 	Logger  *slog.Logger     // default [slog.Default]
 	Now     func() time.Time // default [time.Now]
+
+	nameGiven bool // Name was not left to the host's
 }
 
 // Admin names the first admin of a bus.
@@ -123,6 +126,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.DataDir == "" {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: the data directory is missing")
 	}
+	c.nameGiven = c.Name != ""
 	if c.Name == "" {
 		var err error
 		if c.Name, err = DefaultName(); err != nil {

@@ -88,7 +88,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 // start begins each part after what it stands on; Stop undoes them in reverse.
 func (n *Node) start(ctx context.Context) error {
 	for _, begin := range []func(context.Context) error{
-		n.loadCertificate, n.openStore, n.openAudit, n.openBlobs, n.bootstrap, n.bootstrapEntry, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.watchPosture, n.serveWatchers,
+		n.claimDir, n.loadCertificate, n.openStore, n.openAudit, n.openBlobs, n.bootstrap, n.bootstrapEntry, n.warnOfNoAdmin, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.watchPosture, n.serveWatchers,
 	} {
 		if err := begin(ctx); err != nil {
 			return err
