@@ -54,7 +54,6 @@ func (c *Client) fetchCard(ctx context.Context, path string, id bus.ID) (*identi
 	case card.BusID != c.config.BusID:
 		return nil, bus.Errorf(bus.CodeWrongBus, "fetch card of %s: it is of bus %s", id, card.BusID)
 	}
-	c.signers.Store(id, card.SignPub)
 	return card, nil
 }
 
@@ -99,6 +98,7 @@ func (c *Client) latestCards(ctx context.Context, ids []bus.ID) (map[bus.ID]*ide
 	defer c.book.mu.Unlock()
 	for i, id := range fetch {
 		cards[id] = fetched[i]
+		c.signers.Store(id, fetched[i].SignPub)
 		c.book.latest[id] = fetchedCard{fetched[i], now}
 	}
 	return cards, nil
@@ -113,6 +113,9 @@ func (c *Client) learnSigner(ctx context.Context, id bus.ID, hash bus.CardHash) 
 	card, err := c.fetchCard(ctx, api.CardByHashPath(id, hash), id)
 	if err == nil && card.Hash() != hash {
 		err = bus.Errorf(bus.CodeCardMismatch, "fetch card of %s: the server sent %s for %s", id, card.Hash(), hash)
+	}
+	if err == nil {
+		c.signers.Store(id, card.SignPub)
 	}
 	c.reportCard(err)
 	return err

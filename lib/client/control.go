@@ -101,7 +101,9 @@ func maybeDone(err error) bool {
 // reply into out, which may be nil. Requests that no node could serve are sent
 // again, with a new signature, until ctx or the time for a call ends; all that
 // the control plane takes may be sent twice. What a server refuses is returned
-// at once. Errors have the server's code, or [bus.CodeUnavailable], which wraps
+// at once, and so is [bus.CodeRateLimited] where the server asks for a longer wait
+// ([api.Error.RetryAfter]) than the time for the call. Errors have the server's
+// code, or [bus.CodeUnavailable], which wraps
 // ctx's error where that ended.
 func (k *control) call(ctx context.Context, method, path string, in, out any) error {
 	var body []byte
@@ -120,12 +122,15 @@ func (k *control) call(ctx context.Context, method, path string, in, out any) er
 		if err == nil {
 			return nil
 		}
-		if worthRetrying(err) && sleep(attempts, max(wait, pause/2+mathrand.N(pause/2))) {
+		inTime := waitsInTime(attempts, wait)
+		if worthRetrying(err) && inTime && sleep(attempts, pauseFor(wait, pause)) {
 			pause = min(2*pause, controlMaxPause)
 			continue
 		}
 		switch {
 		case !worthRetrying(err):
+		case !inTime && ctx.Err() == nil:
+			err = fmt.Errorf("%w; the server asks to wait %s, which is longer than this may take", err, wait)
 		case ctx.Err() != nil:
 			err = bus.Errorf(bus.CodeUnavailable, "no node answered in time: %v%w", err, unsaid{ctx.Err()})
 		case bus.CodeOf(err) == bus.CodeInternal:
@@ -147,7 +152,25 @@ type unsaid struct{ error }
 func (unsaid) Error() string   { return "" }
 func (u unsaid) Unwrap() error { return u.error }
 
-// round tries the nodes one after the other. After failures that are worth
+// waitsInTime reports whether a wait that a server asks for ends before ctx does.
+// Whoever asked learns of a longer one at once, and not when ctx has ended.
+func waitsInTime(ctx context.Context, wait time.Duration) bool {
+	end, limited := ctx.Deadline()
+	return !limited || wait == 0 || time.Until(end) > wait
+}
+
+// pauseFor returns how long to pause before another round: what servers ask for
+// and up to a quarter more, so that those who were told the same do not all come
+// back at once, or else about the client's own pause.
+func pauseFor(wait, own time.Duration) time.Duration {
+	if wait > 0 {
+		wait += mathrand.N(wait/4 + 1)
+	}
+	return max(wait, own/2+mathrand.N(own/2))
+}
+
+// round tries the nodes one after the other. One that has the client slow down
+// speaks for all: the others are not asked in its place. After failures that are worth
 // retrying it returns the last one and how long the servers asked to wait.
 func (k *control) round(ctx context.Context, method, path string, body []byte, out any, lost *bool) (wait time.Duration, err error) {
 	first := int(k.preferred.Load())
@@ -166,6 +189,9 @@ func (k *control) round(ctx context.Context, method, path string, body []byte, o
 		*lost = *lost || answerLost(err)
 		if e, ok := errors.AsType[*api.Error](err); ok {
 			wait = max(wait, e.RetryAfter())
+		}
+		if bus.CodeOf(err) == bus.CodeRateLimited {
+			return wait, err
 		}
 		if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
 			untrusted, refused = err, refused+1

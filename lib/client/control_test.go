@@ -90,7 +90,7 @@ func TestCallsAreMadeAgainWhileNobodyCanServe(t *testing.T) {
 		"conflict":         {[]func(http.ResponseWriter, *http.Request){problem(bus.CodeConflict), ready}, 1, bus.ErrConflict, false},
 		"done unheard":     {[]func(http.ResponseWriter, *http.Request){hangUp, problem(bus.CodeExists)}, 2, bus.ErrExists, true},
 		"never":            {[]func(http.ResponseWriter, *http.Request){problem(bus.CodeUnavailable)}, -1, bus.ErrUnavailable, true},
-		"redirect":         {[]func(http.ResponseWriter, *http.Request){http.RedirectHandler("/elsewhere", http.StatusFound).ServeHTTP}, 1, bus.ErrInternal, false},
+		"redirect":         {[]func(http.ResponseWriter, *http.Request){http.RedirectHandler("/elsewhere", http.StatusFound).ServeHTTP}, 1, bus.ErrMalformed, false},
 		"something else":   {[]func(http.ResponseWriter, *http.Request){func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) }}, 1, bus.ErrMalformed, false},
 		"answers too late": {[]func(http.ResponseWriter, *http.Request){func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, ready}, 2, nil, false},
 	} {
@@ -126,5 +126,51 @@ func TestCallsGoToTheNodeThatAnswers(t *testing.T) {
 	}
 	if first.Load() != 1 || second.Load() != 3 {
 		t.Errorf("%d and %d calls", first.Load(), second.Load())
+	}
+}
+
+// slowDown answers that too much was asked.
+func slowDown(wait time.Duration) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		p := api.NewProblem(bus.Errorf(bus.CodeRateLimited, "test"), "r1")
+		p.RetryAfterMS = wait.Milliseconds()
+		_ = api.WriteProblem(w, p) // the client may be gone
+	}
+}
+
+// A wait that is longer than the call may take is told at once; a shorter one is
+// kept. Neither is got round by asking another node.
+func TestWaitsThatServersAskFor(t *testing.T) {
+	var first, second atomic.Int32
+	k := testControl(t, testNode(t, &first, slowDown(time.Hour)), testNode(t, &second, ready))
+	err := k.call(t.Context(), http.MethodGet, api.ReadyPath(), nil, nil)
+	e, ok := errors.AsType[*api.Error](err)
+	if !ok || bus.CodeOf(err) != bus.CodeRateLimited || e.RetryAfter() != time.Hour {
+		t.Errorf("%v", err)
+	}
+	if first.Load() != 1 || second.Load() != 0 {
+		t.Errorf("%d and %d calls", first.Load(), second.Load())
+	}
+	first.Store(0)
+	k = testControl(t, testNode(t, &first, slowDown(20*time.Millisecond), ready), testNode(t, &second, ready))
+	if err := k.call(t.Context(), http.MethodGet, api.ReadyPath(), nil, nil); err != nil {
+		t.Error(err)
+	}
+	if first.Load() != 2 || second.Load() != 0 {
+		t.Errorf("%d and %d calls", first.Load(), second.Load())
+	}
+}
+
+func TestPausesAreSpread(t *testing.T) {
+	different := map[time.Duration]bool{}
+	for range 100 {
+		p := pauseFor(time.Second, controlFirstPause)
+		if p < time.Second || p > time.Second*5/4+1 {
+			t.Fatalf("a pause of %s where a second was asked for", p)
+		}
+		different[p] = true
+	}
+	if len(different) < 50 {
+		t.Errorf("%d different pauses", len(different))
 	}
 }

@@ -82,6 +82,19 @@ func (d *demo) room(ctx context.Context, c *client.Client, name bus.RoomName) *c
 	return r
 }
 
+// join has somebody invited to a room and accept it.
+func (d *demo) join(ctx context.Context, r *client.Room, name string) *client.Room {
+	c := d.dial(ctx, name) // whoever is invited has signed in before
+	if err := r.Invite(ctx, c.ID().String(), bus.RoleWriter); err != nil {
+		log.Fatal(err)
+	}
+	theirs, err := c.AcceptRoom(ctx, r.ID())
+	if err != nil {
+		log.Fatal(err)
+	}
+	return theirs
+}
+
 func (d *demo) publish(ctx context.Context, r *client.Room, bodies ...string) {
 	for _, b := range bodies {
 		if _, err := r.Publish(ctx, []byte(b)); err != nil {

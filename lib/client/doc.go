@@ -3,7 +3,8 @@
 // opens one.
 //
 // Start with [Dial]. A [Client] makes, finds and accepts rooms; a [Room]
-// publishes ([Room.Publish], [Room.PublishAsync]), reads ([Room.Messages]) and
+// publishes ([Room.Publish], [Room.PublishAsync]), reads ([Room.Messages]), asks
+// and answers ([Room.Request], [Room.Serve]), hands out work ([Room.Work]) and
 // changes its membership ([Room.Invite], [Room.Remove], [Room.Rotate]). The
 // examples run against a node in the same process and are the shortest way in.
 //

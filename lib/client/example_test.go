@@ -1,9 +1,13 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log"
+	"sync/atomic"
+	"time"
 
 	"github.com/enmanuel/unibus/lib/bus"
 	"github.com/enmanuel/unibus/lib/client"
@@ -250,4 +254,64 @@ func ExampleRoom_OpenCursor() {
 	// Output:
 	// done: first job
 	// done: second job
+}
+
+// Ask the members of a room, and answer as one of them. Both work in rooms that
+// are stored and in live ones.
+func ExampleRoom_Request() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	demo := startDemo(ctx, "alice", "bob")
+	defer demo.stop()
+	room := demo.room(ctx, demo.dial(ctx, "alice"), "upper")
+	theirs := demo.join(ctx, room, "bob")
+
+	serving := make(chan struct{})
+	go func() {
+		opts := client.WorkOptions{OnReady: func() { close(serving) }}
+		if err := theirs.Serve(ctx, opts, func(_ context.Context, m *client.Message) (client.Answer, error) {
+			return client.Answer{Body: bytes.ToUpper(m.Body)}, nil
+		}); err != nil && !errors.Is(err, bus.ErrClosed) {
+			log.Fatal(err)
+		}
+	}()
+	<-serving
+
+	reply, err := room.Request(ctx, []byte("hello"), client.RequestOptions{})
+	if err != nil {
+		log.Fatal(err) // a *client.NoReplyError, if nobody answered in time
+	}
+
+	fmt.Println(string(reply.Body))
+	// Output: HELLO
+}
+
+// Handle every message of a room at least once, four at a time, across restarts.
+func ExampleRoom_Work() {
+	ctx, cancel := context.WithCancel(context.Background()) // such as signal.NotifyContext
+	defer cancel()
+	demo := startDemo(ctx, "alice")
+	defer demo.stop()
+	room := demo.room(ctx, demo.dial(ctx, "alice"), "jobs")
+	demo.publish(ctx, room, "one", "two", "three")
+
+	cursor, err := room.OpenCursor(ctx, "worker", client.Start)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cursor.Close()
+	var done atomic.Int32
+	opts := client.WorkOptions{Cursor: cursor, Parallel: 4, OnError: func(err error) { log.Println(err) }}
+	err = room.Work(ctx, opts, func(ctx context.Context, m *client.Message) error {
+		if done.Add(1) == 3 {
+			cancel() // nothing new is taken, and what is at work is finished
+		}
+		return nil // acknowledged; an error has it handled again
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	fmt.Println(done.Load(), "jobs done")
+	// Output: 3 jobs done
 }

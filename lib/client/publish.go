@@ -102,7 +102,13 @@ func (r *Room) Publish(ctx context.Context, body []byte, headers ...Header) (Rec
 // already that it has to wait for room, for which ctx is. Messages of one
 // goroutine are sent in the order of its calls. What has queued up leaves in one
 // frame, encrypted and signed once; a message that finds nothing on its way
-// leaves at once. An error means that the message was not taken.
+// leaves at once. An error means that the message was not taken:
+// [bus.CodeTimeout] where ctx ended first, [bus.CodeClosed] after Close.
+//
+// A room holds at most 20 frames of messages without an outcome, 4 that gather
+// and 16 on their way: 20,480 messages or 5 MiB, whichever is less. Whoever sends
+// faster than the servers take it waits. A Pending costs what its caller keeps of
+// it, and nothing more once its frame has left.
 func (r *Room) PublishAsync(ctx context.Context, body []byte, headers ...Header) (Pending, error) {
 	rec := frame.Record{Headers: headers, Body: body}
 	if !slices.IsSortedFunc(headers, compareHeaders) {
