@@ -28,6 +28,8 @@ type View interface {
 	Room(bus.RoomID) (*room.Record, bool)
 	RoomsOf(bus.ID) []directory.Membership
 	OnChange(func(directory.Change)) (stop func())
+	// CatchUp waits until the changes of all that shows were told.
+	CatchUp(context.Context) error
 }
 
 // Config says what access stands on.

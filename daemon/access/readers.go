@@ -106,6 +106,26 @@ func (a *Access) fetches(id bus.ID, subjects []string) bool {
 	return false
 }
 
+// hasLost reports whether an identity has consumers that dropLost would delete.
+func (a *Access) hasLost(id bus.ID) bool {
+	r := a.lockReader(id)
+	defer a.unlockReader(id, r)
+	readable := a.readable(id)
+	for _, s := range r.sessions {
+		for _, rooms := range s.consumers {
+			if lost(rooms, readable) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lost reports whether a consumer over rooms may deliver more than is readable.
+func lost(rooms []bus.RoomID, readable map[bus.RoomID]bool) bool {
+	return slices.ContainsFunc(rooms, func(room bus.RoomID) bool { return !readable[room] })
+}
+
 // dropLost deletes the consumers of an identity that can deliver rooms it may
 // no longer read.
 func (a *Access) dropLost(ctx context.Context, id bus.ID) error {
@@ -118,7 +138,7 @@ func (a *Access) dropLost(ctx context.Context, id bus.ID) error {
 	var errs []error
 	for session, s := range r.sessions {
 		for c, rooms := range s.consumers {
-			if slices.ContainsFunc(rooms, func(room bus.RoomID) bool { return !readable[room] }) {
+			if lost(rooms, readable) {
 				errs = append(errs, a.drop(ctx, s, c))
 			}
 		}

@@ -60,8 +60,21 @@ func (a *Access) tidyReaders(ctx context.Context) {
 func (a *Access) tidyReader(ctx context.Context, id bus.ID) {
 	bounded, cancel := context.WithTimeout(ctx, admitTimeout)
 	defer cancel()
-	err := errors.Join(a.dropLost(bounded, id), a.dropIdle(bounded, id, a.now()))
+	err := errors.Join(a.dropLeft(bounded, id), a.dropIdle(bounded, id, a.now()))
 	if err != nil && ctx.Err() == nil {
 		a.log.Warn("consumers not tidied", "id", id, "error", err)
 	}
+}
+
+// dropLeft deletes consumers over lost rooms that a change of the view should
+// have taken along. A change that is on its way is let through first: it cuts
+// the connections that fetch from them, which it finds by their consumers.
+func (a *Access) dropLeft(ctx context.Context, id bus.ID) error {
+	if !a.hasLost(id) {
+		return nil
+	}
+	if err := errors.Join(a.view.CatchUp(ctx), a.Settle(ctx)); err != nil {
+		return err
+	}
+	return a.dropLost(ctx, id)
 }
