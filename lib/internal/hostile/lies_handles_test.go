@@ -15,15 +15,23 @@ import (
 	"github.com/enmanuel/unibus/lib/wire"
 )
 
-// invitesByHandle has alice, who knows bob by his handle, invite him again after
-// her server has changed what the handle says.
-func invitesByHandle(s *stage, change func(h *api.HandleInfo, carol *actor, handle bus.Handle)) error {
+// invitesByHandle has alice, who knows bob by his handle, by the word of the
+// root of the bus where vouched says so, invite him after her server has changed
+// what the handle says.
+func invitesByHandle(s *stage, vouched bool, change func(h *api.HandleInfo, carol *actor, handle bus.Handle)) error {
 	alice, carol := s.actor("alice"), s.actor("carol")
 	bob := newIdentity(s.T)
 	handle := bus.Handle("bob-" + randomText())
 	_, err := s.admin.AddUser(s.ctx(), bob.SignPub(), handle, bus.UserMember)
 	s.must(err)
 	s.dial(bob)
+	if vouched {
+		alice.control.Set(func(x *hostile.Exchange) {
+			if x.URL.Path == api.HandlePath(handle) {
+				edit(s, x, func(h *api.HandleInfo) { h.Entry = s.signed(handle, bob.ID(), 1, time.Now().Add(time.Hour)) })
+			}
+		})
+	}
 	peer, err := alice.Resolve(s.ctx(), handle)
 	s.must(err)
 	if peer.ID != bob.ID() {
@@ -74,7 +82,7 @@ var handleLies = []lie{
 		check:   "client.Resolve: the pin of the handle",
 		removed: []change{{resolveGo, "case entry.Seq > old.EntrySeq:", "case true:"}},
 		tell: func(s *stage) error {
-			return invitesByHandle(s, func(h *api.HandleInfo, carol *actor, _ bus.Handle) { is(h, carol) })
+			return invitesByHandle(s, false, func(h *api.HandleInfo, carol *actor, _ bus.Handle) { is(h, carol) })
 		},
 	},
 	{
@@ -85,7 +93,7 @@ var handleLies = []lie{
 			{resolveGo, "case entry.Seq > old.EntrySeq:", "case true:"},
 		},
 		tell: func(s *stage) error {
-			return invitesByHandle(s, func(h *api.HandleInfo, carol *actor, _ bus.Handle) { h.ID = carol.ID() })
+			return invitesByHandle(s, false, func(h *api.HandleInfo, carol *actor, _ bus.Handle) { h.ID = carol.ID() })
 		},
 	},
 	{
@@ -112,7 +120,7 @@ var handleLies = []lie{
 		removed: []change{{rootGo, "if sha256.Sum256(root[:]) != e.BusID {", "if false {"}},
 		tell: func(s *stage) error {
 			key := randomKey(s)
-			return invitesByHandle(s, func(h *api.HandleInfo, carol *actor, handle bus.Handle) {
+			return invitesByHandle(s, true, func(h *api.HandleInfo, carol *actor, handle bus.Handle) {
 				is(h, carol)
 				h.Entry = rootEntry(s.root.BusID(), key.Public().(ed25519.PublicKey), handle, carol.ID(), key)
 			})
@@ -124,7 +132,7 @@ var handleLies = []lie{
 		removed: []change{{rootGo, "sig[:]) {", "sig[:]) && false {"}},
 		tell: func(s *stage) error {
 			key := randomKey(s)
-			return invitesByHandle(s, func(h *api.HandleInfo, carol *actor, handle bus.Handle) {
+			return invitesByHandle(s, true, func(h *api.HandleInfo, carol *actor, handle bus.Handle) {
 				is(h, carol)
 				h.Entry = rootEntry(s.root.BusID(), s.root.Pub(), handle, carol.ID(), key)
 			})
@@ -135,7 +143,7 @@ var handleLies = []lie{
 		check:   "client.checkHandle: the entry is about the handle",
 		removed: []change{{resolveGo, "if entry.Handle != handle || entry.ID != info.ID {", "if false {"}},
 		tell: func(s *stage) error {
-			return invitesByHandle(s, func(h *api.HandleInfo, carol *actor, _ bus.Handle) {
+			return invitesByHandle(s, true, func(h *api.HandleInfo, carol *actor, _ bus.Handle) {
 				is(h, carol)
 				h.Entry = s.signed("carol", carol.ID(), 3, time.Now().Add(time.Hour))
 			})
@@ -146,7 +154,7 @@ var handleLies = []lie{
 		check:   "client.checkHandle: the time of the entry",
 		removed: []change{{resolveGo, "if err := entry.CheckTime(c.config.Now()); err != nil {", "if err := entry.CheckTime(c.config.Now()); err != nil && false {"}},
 		tell: func(s *stage) error {
-			return invitesByHandle(s, func(h *api.HandleInfo, carol *actor, handle bus.Handle) {
+			return invitesByHandle(s, true, func(h *api.HandleInfo, carol *actor, handle bus.Handle) {
 				is(h, carol)
 				h.Entry = s.signed(handle, carol.ID(), 3, time.Now().Add(-time.Hour))
 			})
