@@ -187,8 +187,9 @@ func (s *Server) putBlob(req *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	// An upload is in the log with its first part and its last.
-	if offset == 0 || offset+req.ContentLength >= size {
+	// An upload is in the log with its first part and its last, which one of
+	// unknown length may be.
+	if offset == 0 || req.ContentLength < 0 || offset+req.ContentLength >= size {
 		if err := s.begin(req, hash.String()); err != nil {
 			return 0, nil, err
 		}

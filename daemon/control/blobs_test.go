@@ -17,6 +17,7 @@ import (
 	"github.com/enmanuel/unibus/daemon/blobs"
 	"github.com/enmanuel/unibus/daemon/blobs/blobdir"
 	"github.com/enmanuel/unibus/lib/api"
+	"github.com/enmanuel/unibus/lib/audit"
 	"github.com/enmanuel/unibus/lib/bus"
 )
 
@@ -227,6 +228,22 @@ func TestPartsAreNotReplayed(t *testing.T) {
 	w.want("first", status, err, 200, "")
 	status, err = w.do(again, nil)
 	w.want("replayed", status, err, 401, bus.CodeNonceSpent)
+}
+
+// TestTheLastPartOfAnUploadIsAudited sends it without saying how long it is.
+func TestTheLastPartOfAnUploadIsAudited(t *testing.T) {
+	w := newBlobWorld(t, blobs.Limits{})
+	content, hash := randomBlob(1000)
+	_, status, err := w.put(w.reader, hash, content, 0, 500)
+	w.want("first", status, err, 200, "")
+	r, raw := w.request(http.MethodPut, api.BlobPartPath(hash, 500, 1000), content[500:])
+	w.sign(r, raw, w.reader, w.now)
+	r.ContentLength = -1
+	status, err = w.do(r, nil)
+	w.want("last", status, err, 201, "")
+	if entries := w.audited(3); len(entries) != 2 || entries[0].Kind != audit.KindBegin || entries[1].Code != audit.OK {
+		t.Errorf("%+v", entries)
+	}
 }
 
 func TestLimitsOfBlobsAreTold(t *testing.T) {

@@ -29,14 +29,24 @@ func (s *Server) putRevocation(req *request) (int, any, error) {
 		return 0, nil, err
 	}
 	// Anybody can make a key and revoke it: that is not to fill the audit log.
-	if _, err := s.cfg.Directory.User(req.ctx, revocation.SignPub); err != nil {
+	u, err := s.cfg.Directory.User(req.ctx, revocation.SignPub)
+	if err != nil {
 		return 0, nil, err
+	}
+	// Nor is one that is kept already, which every member can ask for.
+	if !u.Active() {
+		kept, err := s.cfg.Directory.Revocation(req.ctx, u.SignPub)
+		if err != nil {
+			return 0, nil, err
+		}
+		if kept != nil {
+			return http.StatusNoContent, nil, nil
+		}
 	}
 	if err := s.begin(req, revocation.SignPub.String()); err != nil {
 		return 0, nil, err
 	}
-	u, err := s.cfg.Directory.PutRevocation(req.ctx, revocation)
-	if err != nil {
+	if u, err = s.cfg.Directory.PutRevocation(req.ctx, revocation); err != nil {
 		return 0, nil, err
 	}
 	s.log.Info("user revoked by signature", "request", req.id, "remote", req.RemoteAddr, "handle", u.Handle, "sign_pub", u.SignPub, "by_root", !revocation.BySelf())

@@ -24,6 +24,10 @@ func TestAnybodyHandsInARevocation(t *testing.T) {
 	for _, what := range []string{"first", "again"} {
 		status, err := w.handIn(w.reader.ID(), r)
 		w.want(what, status, err, 204, "")
+		// Whoever has a revocation cannot fill the log with it.
+		if entries := w.audited(1); len(entries) != 2 {
+			t.Errorf("%s: %d entries in the audit log", what, len(entries))
+		}
 	}
 	status, err := w.call(w.reader, http.MethodGet, api.RoomsPath(), nil, nil)
 	w.want("the one revoked", status, err, 403, bus.CodeRevoked)

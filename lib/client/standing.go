@@ -79,11 +79,16 @@ func (r *Room) Revoked(ctx context.Context) ([]Standing, error) {
 	if err := c.control.call(ctx, http.MethodGet, api.RevokedMembersPath(r.id), nil, &reply); err != nil {
 		return nil, err
 	}
-	said, err := c.judgeStandings(ctx, reply.Revoked)
+	head, _, _ := r.model.current()
+	// Anybody can make keys and revoke them: what is of no member is not kept.
+	members := slices.DeleteFunc(reply.Revoked, func(s api.Standing) bool {
+		_, is := head.Member(s.ID)
+		return !is
+	})
+	said, err := c.judgeStandings(ctx, members)
 	if err != nil {
 		return nil, fmt.Errorf("look for revoked members of room %s: %w", r.id, err)
 	}
-	head, _, _ := r.model.current()
 	var revoked []Standing
 	for _, m := range head.Members() {
 		// What was proven once counts whether or not the server still says so.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"path/filepath"
 	"testing"
 
 	"github.com/enmanuel/unibus/lib/api"
@@ -129,6 +130,32 @@ func TestRevocationIsProvenToAuthoritiesAndStaysSo(t *testing.T) {
 		if err := other.Invite(w.ctx(), who, bus.RoleReader); !errors.Is(err, bus.ErrRevoked) {
 			t.Errorf("invite %s: %v", who, err)
 		}
+	}
+}
+
+// A server makes as many keys as it likes, and revokes them with themselves.
+func TestRevocationsOfStrangersAreNotKept(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	alice := w.watched(w.addUser("alice"), func(c *client.Config) { c.StateDir = dir })
+	r, _ := w.room(alice.Client, "team")
+	alice.control.set(func(req *http.Request, body []byte) []byte {
+		if req.URL.Path != api.RevokedMembersPath(r.ID()) {
+			return body
+		}
+		return edit(t, body, func(m *api.RevokedMembers) {
+			for range 10 {
+				made := malloryIdentity(t)
+				m.Revoked = append(m.Revoked, api.Standing{ID: made.ID(), Status: bus.UserRevoked, Revocation: made.Revocation().Bytes()})
+			}
+		})
+	})
+	if revoked, err := r.Revoked(w.ctx()); err != nil || len(revoked) != 0 {
+		t.Errorf("%+v, %v", revoked, err)
+	}
+	kept, err := filepath.Glob(filepath.Join(dir, "*", "*", "revoked.json"))
+	if err != nil || len(kept) != 0 {
+		t.Errorf("%q, %v", kept, err)
 	}
 }
 
