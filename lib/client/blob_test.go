@@ -52,6 +52,7 @@ func wantLeft(t *testing.T, stateDir, name string, n int) {
 }
 
 func TestABlobGoesThroughARoom(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	aliceState, bobState := t.TempDir(), t.TempDir()
 	alice := w.dial(w.addUser("alice"), func(c *client.Config) { c.StateDir = aliceState })
@@ -92,6 +93,7 @@ func TestABlobGoesThroughARoom(t *testing.T) {
 }
 
 func TestBlobsInPaddedRoomsHideTheirSize(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	policy := bus.DefaultPolicy()
 	policy.Flags |= bus.FlagPad
@@ -106,6 +108,7 @@ func TestBlobsInPaddedRoomsHideTheirSize(t *testing.T) {
 }
 
 func TestAFileAppearsWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	r, _ := w.room(w.admin, "files")
 	content := randomContent(200_000)
@@ -259,6 +262,7 @@ func (c *cutter) serve() {
 // TestABlobGoesOnWhereItsConnectionBroke cuts connections at random, at least ten
 // times each way, within one call.
 func TestABlobGoesOnWhereItsConnectionBroke(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	seed := mathrand.Uint64()
 	t.Logf("seed %d", seed)
@@ -354,6 +358,7 @@ func (c *countedBody) Read(p []byte) (int, error) {
 // client on the same state, as after the end of a process: nothing that the
 // other side has is sent again.
 func TestALaterCallGoesOn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	tp := newTap(t, w.node.URL())
 	state, id := t.TempDir(), w.addUser("alice")
@@ -428,6 +433,7 @@ func TestALaterCallGoesOn(t *testing.T) {
 // TestLiesAboutBlobsHaveNames has a server that gives something else than what
 // was put. Nothing is released, and there is no file.
 func TestLiesAboutBlobsHaveNames(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	r, _ := w.room(w.admin, "files")
 	content, other := randomContent(300_000), randomContent(300_000)
@@ -504,6 +510,7 @@ func TestLiesAboutBlobsHaveNames(t *testing.T) {
 
 // TestAnotherNodeIsAskedForWhatOneLiesAbout has two nodes of which one lies.
 func TestAnotherNodeIsAskedForWhatOneLiesAbout(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	r, _ := w.room(w.admin, "files")
 	content := randomContent(100_000)
@@ -523,6 +530,7 @@ func TestAnotherNodeIsAskedForWhatOneLiesAbout(t *testing.T) {
 
 // TestASealedFileThatTheDiskChangedIsSealedAnew damages what is spooled.
 func TestASealedFileThatTheDiskChangedIsSealedAnew(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	state := t.TempDir()
 	alice := w.dial(w.addUser("alice"), func(c *client.Config) { c.StateDir = state })
@@ -559,6 +567,7 @@ func TestASealedFileThatTheDiskChangedIsSealedAnew(t *testing.T) {
 // TestNoMoreThanAPieceOfABlobIsHeld counts what is asked of a source and given to
 // a destination at once, however large the blob.
 func TestNoMoreThanAPieceOfABlobIsHeld(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	r, _ := w.room(w.admin, "files")
 	src := &largestRead{r: bytes.NewReader(make([]byte, 9<<20))}

@@ -69,6 +69,7 @@ func TestHintsLeadToOneLookAtATime(t *testing.T) {
 
 // A room of which no record was accepted is not kept.
 func TestRoomsThatCannotBeReadAreNotKept(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	for range 20 {
 		var id bus.RoomID
@@ -159,6 +160,7 @@ func TestEventsThatWaitAreBounded(t *testing.T) {
 
 // The poll finds what another process has pinned, whatever the servers say.
 func TestPollNoticesAPinThatMovedElsewhere(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	r := p.theirs
 	head, _, _ := r.model.current()
@@ -180,6 +182,7 @@ func TestPollNoticesAPinThatMovedElsewhere(t *testing.T) {
 
 // A few proofs of the forks of a room are kept, each once.
 func TestForkProofsAreBounded(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	head, key, _ := p.room.model.current()
 	before := p.room.model.at(head.Epoch - 1)

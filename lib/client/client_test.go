@@ -14,6 +14,7 @@ import (
 )
 
 func TestMessagesArriveBothWays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	ra, theirs := w.room(alice, "agent.scout.in", bob)
@@ -41,6 +42,7 @@ func TestMessagesArriveBothWays(t *testing.T) {
 }
 
 func TestStoredEndsWithWhatIsStored(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	r, _ := w.room(alice, "log")
@@ -69,6 +71,7 @@ func publish(t *testing.T, w *world, r *client.Room, bodies ...string) {
 }
 
 func TestLiveRoomIsReadFromNowOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	policy := bus.DefaultPolicy()
@@ -95,6 +98,7 @@ func TestLiveRoomIsReadFromNowOnly(t *testing.T) {
 // A member that is invited while it is connected reads and writes on the
 // connection it has.
 func TestInvitedWhileConnected(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, carol := w.user("alice"), w.user("bob"), w.user("carol")
 	r, theirs := w.room(alice, "team", bob)
@@ -116,6 +120,7 @@ func TestInvitedWhileConnected(t *testing.T) {
 }
 
 func TestNewcomerWithoutHistoryStartsAtItsEpoch(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	policy := bus.DefaultPolicy()
@@ -136,6 +141,7 @@ func TestNewcomerWithoutHistoryStartsAtItsEpoch(t *testing.T) {
 }
 
 func TestRemovedMemberReadsNothingMore(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, carol := w.user("alice"), w.user("bob"), w.user("carol")
 	r, theirs := w.room(alice, "team", bob, carol)
@@ -172,6 +178,7 @@ func TestRemovedMemberReadsNothingMore(t *testing.T) {
 }
 
 func TestRotateKeepsEverybody(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "team", bob)
@@ -193,6 +200,7 @@ func TestRotateKeepsEverybody(t *testing.T) {
 }
 
 func TestChangesAtOnceAllHappen(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	owner := w.user("owner")
 	r, _ := w.room(owner, "busy")
@@ -217,6 +225,7 @@ func TestChangesAtOnceAllHappen(t *testing.T) {
 }
 
 func TestAsyncPublishesInOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "stream", bob)
@@ -257,6 +266,7 @@ func TestAsyncPublishesInOrder(t *testing.T) {
 }
 
 func TestLargeRecords(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "large", bob)
@@ -289,6 +299,7 @@ func TestLargeRecords(t *testing.T) {
 }
 
 func TestReadersMayNotWrite(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, _ := w.room(alice, "news")
@@ -319,6 +330,7 @@ func TestReadersMayNotWrite(t *testing.T) {
 }
 
 func TestDemotedMemberKeepsWhatItSaid(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "team", bob)
@@ -338,6 +350,7 @@ func TestDemotedMemberKeepsWhatItSaid(t *testing.T) {
 // More rooms are read from the past at once than there are catch-ups, several
 // in one shard, one of them by two readers.
 func TestManyRoomsFromTheStartAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	const rooms, each = 12, 20
@@ -371,6 +384,7 @@ func TestManyRoomsFromTheStartAtOnce(t *testing.T) {
 
 // A reader that takes its time gets everything, and holds up nobody.
 func TestSlowReaderLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "busy", bob)
@@ -401,6 +415,7 @@ func TestSlowReaderLosesNothing(t *testing.T) {
 }
 
 func TestIteratorIsUsedOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	r, _ := w.room(alice, "log")
@@ -421,6 +436,7 @@ func TestIteratorIsUsedOnce(t *testing.T) {
 }
 
 func TestNothingWorksAfterClose(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	r, _ := w.room(alice, "log")

@@ -16,6 +16,7 @@ import (
 // Whatever was taken before Close has its outcome when it returns, and nothing
 // is taken after.
 func TestCloseFlushes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "log", bob)
@@ -78,6 +79,7 @@ func TestCloseFlushes(t *testing.T) {
 // While there is no node Close gives up with its context: what was never sent is
 // refused, and what was taken has an outcome.
 func TestCloseWithoutANode(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	r, _ := w.room(alice, "log")
@@ -101,6 +103,7 @@ func TestCloseWithoutANode(t *testing.T) {
 // A server that takes connections and says nothing does not hold up Close, which
 // may be called from several goroutines and again.
 func TestCloseDuringReconnect(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -167,6 +170,7 @@ func TestCloseDuringReconnect(t *testing.T) {
 
 // A callback that does not return is given a second more than the context.
 func TestCloseDoesNotWaitForCallbacks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	hold := make(chan struct{})
 	told := make(chan struct{}, 100)

@@ -15,6 +15,7 @@ import (
 // nothing, and removed from that, which cuts its connection: what that costs in
 // the live room is told exactly.
 func TestALiveStreamWhileMembershipElsewhereChanges(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, carol := w.user("alice"), w.user("carol")
 	var cuts atomic.Int32

@@ -53,6 +53,7 @@ func (p *pair) land(t *testing.T, f *flight) error {
 // A frame that could not leave is sealed anew when somebody was removed
 // meanwhile; one that a server may have goes as it is, to be the same frame.
 func TestWhatNeverLeftIsSealedToTheNewKey(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	fs := &p.room.pub.flights
 	unable := &nats.Conn{} // takes nothing
@@ -100,6 +101,7 @@ func TestWhatNeverLeftIsSealedToTheNewKey(t *testing.T) {
 
 // A frame that could not leave is not sent at all once the sender may not.
 func TestWhatNeverLeftIsNotSentWithoutTheRight(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	f := p.launch(t, &nats.Conn{}, "too late")
 	honest := p.alice.config.Now

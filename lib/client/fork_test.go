@@ -486,6 +486,7 @@ func TestForeignProofsAreRefused(t *testing.T) {
 // Restored from a backup, a node has lost records that members have accepted. An
 // owner who says so continues from what is left.
 func TestOwnerGivesUpWhatABackupLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "team", bob)

@@ -33,6 +33,7 @@ func signedHandle(t *testing.T, w *world, handle bus.Handle, seq uint64, who *cl
 // A handle that the root gave to somebody else names nobody's messages and
 // memberships of before, in this process and in another one of the same state.
 func TestMovedHandleLeavesItsOldIdentity(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	bob, carol := w.user("bob"), w.user("carol")
 	id, dir := w.addUser("alice"), t.TempDir()
@@ -104,6 +105,7 @@ func TestMovedHandleLeavesItsOldIdentity(t *testing.T) {
 }
 
 func TestRevokedUserIsNotInvited(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	bob := w.addUser("bob")
 	w.close(w.dial(bob, nil)) // shows a card
@@ -122,6 +124,7 @@ func TestRevokedUserIsNotInvited(t *testing.T) {
 }
 
 func TestRevokedMemberIsRemoved(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, _ := w.room(alice, "team", bob)
@@ -134,6 +137,7 @@ func TestRevokedMemberIsRemoved(t *testing.T) {
 }
 
 func TestUsersThatNeverEndAreRefused(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*api.UserList){
 		"the same page again": func(l *api.UserList) { l.More = true },
 		"descending":          func(l *api.UserList) { slices.Reverse(l.Users) },

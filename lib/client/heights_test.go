@@ -13,6 +13,7 @@ import (
 
 // What a sender has signed counts, and nothing else.
 func TestOnlySignedFramesAreCounted(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.bob.signers.Store(p.alice.id, p.alice.identity().SignPub())
 	rd, err := p.theirs.newCounter(t.Context(), map[bus.ID]bool{p.alice.id: true})

@@ -64,6 +64,7 @@ func edit[T any](t *testing.T, body []byte, change func(*T)) []byte {
 }
 
 func TestSwappedCardIsNotSealedTo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.watched(w.addUser("alice"), nil)
 	bob := w.user("bob")
@@ -92,6 +93,7 @@ func TestSwappedCardIsNotSealedTo(t *testing.T) {
 }
 
 func TestOlderCardIsARollback(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	id := w.addUser("bob")
 	first, err := identity.NewCard(id, w.root.BusID(), nowSecond(), nowSecond().Add(bus.MaxCardLife))
@@ -123,6 +125,7 @@ func TestOlderCardIsARollback(t *testing.T) {
 }
 
 func TestSwappedSealedKeyIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	bob := w.watched(w.addUser("bob"), nil)
@@ -178,6 +181,7 @@ func TestSwappedSealedKeyIsRefused(t *testing.T) {
 }
 
 func TestGhostMemberIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	bob := w.watched(w.addUser("bob"), nil)
@@ -208,6 +212,7 @@ func TestGhostMemberIsRefused(t *testing.T) {
 }
 
 func TestRolledBackRoomIsRefusedAfterARestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	id, dir := w.addUser("bob"), t.TempDir()
@@ -246,6 +251,7 @@ func TestRolledBackRoomIsRefusedAfterARestart(t *testing.T) {
 
 // The data plane changes, doubles and misattributes frames of a live room.
 func TestFramesThatWereTouchedAreRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	bob := w.watched(w.addUser("bob"), nil)
@@ -304,6 +310,7 @@ func TestFramesThatWereTouchedAreRefused(t *testing.T) {
 }
 
 func TestRetriesKeepBytesAndID(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.watched(w.addUser("alice"), nil)
 	r, _ := w.room(alice.Client, "log")
@@ -352,6 +359,7 @@ func TestRetriesKeepBytesAndID(t *testing.T) {
 }
 
 func TestPoisonedDedupIsNoticed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.watched(w.addUser("alice"), nil)
 	r, _ := w.room(alice.Client, "log")
@@ -368,6 +376,7 @@ func TestPoisonedDedupIsNoticed(t *testing.T) {
 
 // A frame that the connection loses between server and reader is fetched again.
 func TestHoleInAConsumerIsFilled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	bob := w.watched(w.addUser("bob"), nil)
@@ -389,6 +398,7 @@ func TestHoleInAConsumerIsFilled(t *testing.T) {
 }
 
 func TestBrokenConnectionLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.watched(w.addUser("alice"), nil)
 	bob := w.watched(w.addUser("bob"), nil)

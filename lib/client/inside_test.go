@@ -132,6 +132,7 @@ func (p *pair) store(t *testing.T, data []byte, id string) {
 
 // Two frames of one seq are told of, and the proof of it is kept.
 func TestEquivocationIsProved(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	session := bus.SessionID{1}
 	p.seal(t, session, 0, "yes")
@@ -160,6 +161,7 @@ func TestEquivocationIsProved(t *testing.T) {
 
 // What the store holds twice, under another id, is read once.
 func TestStoredTwiceIsReadOnce(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	head, key, _ := p.room.model.current()
 	s, err := frame.NewSealer(p.alice.identity(), head, key, bus.SessionID{1}, rand.Reader)
@@ -187,6 +189,7 @@ func TestStoredTwiceIsReadOnce(t *testing.T) {
 // An epoch that nobody has heard of is looked for, and then refused; members
 // who send under ones that exist are not held up by it.
 func TestInventedEpochIsRefused(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	in := make(chan error, 100)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -235,6 +238,7 @@ func TestInventedEpochIsRefused(t *testing.T) {
 
 // What a server denies is told, whoever asked.
 func TestDenialsAreTold(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	if err := p.bob.nc.Publish(bus.DataSubject(p.room.id, p.alice.id, true), []byte("x")); err != nil {
 		t.Fatal(err)
@@ -272,6 +276,7 @@ func TestDenialsAreTold(t *testing.T) {
 
 // Past half of its life a record is renewed by whoever has the authority.
 func TestRecordsAreRenewedAtHalfLife(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	r, err := p.alice.CreateRoom(t.Context(), "short", RoomOptions{Life: 2 * time.Second})
 	if err != nil {
@@ -292,6 +297,7 @@ func TestRecordsAreRenewedAtHalfLife(t *testing.T) {
 }
 
 func TestNothingIsSentUnderAnExpiredRecord(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	honest := p.alice.config.Now
 	p.alice.config.Now = func() time.Time { return honest().Add(bus.DefaultRecordLife + bus.ClockSkew + time.Hour) }
@@ -302,6 +308,7 @@ func TestNothingIsSentUnderAnExpiredRecord(t *testing.T) {
 }
 
 func TestInvitationIsHeard(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	r, err := p.alice.CreateRoom(t.Context(), "other", RoomOptions{})
 	if err != nil {

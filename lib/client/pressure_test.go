@@ -14,6 +14,7 @@ import (
 // While no acknowledgement comes a client takes as much as it says and no more;
 // whoever has more waits, and goes on when they come.
 func TestWhatIsQueuedIsBounded(t *testing.T) {
+	t.Parallel()
 	const frames = 20
 	for name, c := range map[string]struct {
 		size int

@@ -13,6 +13,7 @@ import (
 
 // However often a member equivocates, a reader keeps a few proofs.
 func TestProofsOfEquivocationAreFew(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	rd := p.reader(t, Now)
 	equivocate := func(session bus.SessionID, times int) {

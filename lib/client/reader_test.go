@@ -54,6 +54,7 @@ func (rd *reader) give(raw rawFrame) (bodies []string, err error) {
 // A frame that names an epoch that nobody knows, and is not what its subject
 // says, is refused at once: nothing is fetched for it, and nobody waits.
 func TestMisdirectedFrameHoldsNobodyBack(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	const (
 		suiteAt  = 4
@@ -94,6 +95,7 @@ func TestMisdirectedFrameHoldsNobodyBack(t *testing.T) {
 // A reader that begins now takes nothing for new that another one has had, nor
 // what was signed long before: a server can store or send both again.
 func TestNowRefusesWhatIsOld(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	old, now := p.later()
 	cur := p.cursor(t)
@@ -159,6 +161,7 @@ func (p *pair) cursor(t *testing.T) *Cursor {
 
 // A cursor that began now knows when that was, whoever opens it.
 func TestCursorRemembersWhenItBegan(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	old, now := p.later()
 	cur := p.cursor(t)

@@ -12,6 +12,7 @@ import (
 
 // Readers of one room in one process do not disturb each other.
 func TestSeveralReadersOfOneRoom(t *testing.T) {
+	t.Parallel()
 	for _, flags := range []bus.RoomFlags{bus.FlagPersist, 0} {
 		t.Run(fmt.Sprintf("flags %#x", flags), func(t *testing.T) {
 			w := newWorld(t)
@@ -44,6 +45,7 @@ func TestSeveralReadersOfOneRoom(t *testing.T) {
 // Whoever removes a sender vouches for what it has stored before, also where the
 // remover has no key for it.
 func TestRemoverNeedsNoKeyToVouch(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, carol := w.user("alice"), w.user("bob"), w.user("carol")
 	policy := bus.DefaultPolicy()

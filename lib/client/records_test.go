@@ -121,6 +121,7 @@ func history(t *testing.T, w *world, r *client.Room) []*room.Record {
 // A server holds one process back at a record that another process of the same
 // identity has left behind: what it sends could be read by who was removed.
 func TestProcessHeldBackSendsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := newTwoProcesses(t, w)
 	carol := w.user("carol")
@@ -153,6 +154,7 @@ func TestProcessHeldBackSendsNothing(t *testing.T) {
 
 // A server shows each of two processes another branch, the second a longer one.
 func TestForkBetweenProcessesIsNoticed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := newTwoProcesses(t, w)
 	before := history(t, w, p.room)
@@ -187,6 +189,7 @@ func TestForkBetweenProcessesIsNoticed(t *testing.T) {
 // An owner's word ends a fork for both processes, also for the one that the
 // other has overtaken, and the proof of the fork can be read again.
 func TestResolvedForkIsFollowedByEveryProcess(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := newTwoProcesses(t, w)
 	before := history(t, w, p.room)
@@ -228,6 +231,7 @@ func TestResolvedForkIsFollowedByEveryProcess(t *testing.T) {
 
 // A page that comes again for ever, of a room of any size.
 func TestRepeatedPagesAreRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	bob := w.watched(w.addUser("bob"), nil)
@@ -256,6 +260,7 @@ func TestRepeatedPagesAreRefused(t *testing.T) {
 
 // Records are read in as many pages as there are; what cannot be read can be later.
 func TestRecordsComeInPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	bob := w.watched(w.addUser("bob"), nil)
@@ -419,6 +424,7 @@ func TestOneRecordIsSignedForAHead(t *testing.T) {
 // What somebody asked for and a server refused does not stand in the way of what
 // somebody asks for next.
 func TestRefusedRecordIsGivenUpOnRequest(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	f := newRefusals(t, w.node.URL())
 	alice := w.dial(w.addUser("alice"), func(c *client.Config) { c.URLs = []string{f.url} })
@@ -439,6 +445,7 @@ func TestRefusedRecordIsGivenUpOnRequest(t *testing.T) {
 
 // Somebody who waits for records that another reads gives up with the context.
 func TestWaitingForRecordsEndsWithTheContext(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	bob := w.watched(w.addUser("bob"), nil)

@@ -40,6 +40,7 @@ func reported(t *testing.T, w *world) string {
 }
 
 func TestWhatAClientRefusesIsReportedWhereItMay(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	bob := w.watched(w.addUser("bob"), func(c *client.Config) { c.ReportFailures = true })
 	eve := w.watched(w.addUser("eve"), nil) // who did not agree

@@ -51,6 +51,7 @@ func echo(_ context.Context, m *client.Message) (client.Answer, error) {
 }
 
 func TestRequestsAreAnswered(t *testing.T) {
+	t.Parallel()
 	for name, policy := range map[string]*bus.Policy{"persisted": nil, "live": livePolicy()} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -89,6 +90,7 @@ func TestRequestsAreAnswered(t *testing.T) {
 }
 
 func TestRequestWithoutReply(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "ask", bob)
@@ -138,6 +140,7 @@ func TestRequestWithoutReply(t *testing.T) {
 
 // A request that waits when its client is removed hears of it at once.
 func TestRequestEndsWithTheMembership(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "ask", bob)
@@ -157,6 +160,7 @@ func TestRequestEndsWithTheMembership(t *testing.T) {
 }
 
 func TestSeveralReplies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, carol := w.user("alice"), w.user("bob"), w.user("carol")
 	r, theirs := w.room(alice, "ask", bob, carol)
@@ -196,6 +200,7 @@ func TestSeveralReplies(t *testing.T) {
 
 // Requests go to one room and are answered in another.
 func TestRepliesComeInAnotherRoom(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	in, theirIn := w.room(alice, "agent.in", bob)

@@ -59,6 +59,7 @@ func rotated(t *testing.T, w *world, c *client.Client, name bus.RoomName, opts c
 // With its newest key alone, in a place without any memory, a member reads
 // everything it could read before.
 func TestOldKeysAreDroppedOnceAllIsSealedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	id, file := w.kept("bob")
@@ -137,6 +138,7 @@ func TestOldKeysAreDroppedOnceAllIsSealedAgain(t *testing.T) {
 }
 
 func TestKeysOfAnotherBusAreNotDropped(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	id, file := w.kept("bob")
 	dir := t.TempDir()
@@ -168,6 +170,7 @@ func TestKeysOfAnotherBusAreNotDropped(t *testing.T) {
 
 // Two processes renew at once: each key is kept, and no number is used twice.
 func TestCardsAreRenewedOneAfterTheOther(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	id, file := w.kept("bob")
 	dir := t.TempDir()

@@ -17,6 +17,7 @@ import (
 // The node stops and starts again in the middle of a stream, three times.
 // Nobody does anything about it; nothing is lost, doubled or out of order.
 func TestNodeRestartsMidStream(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "stream", bob)
@@ -62,6 +63,7 @@ func TestNodeRestartsMidStream(t *testing.T) {
 }
 
 func TestAsyncPublishesSurviveARestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "stream", bob)
@@ -88,6 +90,7 @@ func TestAsyncPublishesSurviveARestart(t *testing.T) {
 }
 
 func TestLiveRoomGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	policy := bus.DefaultPolicy()
@@ -122,6 +125,7 @@ func TestLiveRoomGoesOnAfterARestart(t *testing.T) {
 
 // Alice goes on while bob is away, so that he misses some of a live room.
 func TestLiveRoomTellsWhatWasMissed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	bob := w.watched(w.addUser("bob"), nil)
@@ -158,6 +162,7 @@ func TestLiveRoomTellsWhatWasMissed(t *testing.T) {
 // A message to a room goes out once the node is back, or has an outcome that
 // says that it did not.
 func TestPublishWaitsForTheNode(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	r, _ := w.room(alice, "log")

@@ -14,6 +14,7 @@ import (
 // Several programs of one identity at once get the answers to what they asked
 // themselves, and each all messages.
 func TestSeveralSessionsOfOneIdentity(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	id := w.addUser("alice")
 	first := w.dial(id, nil)

@@ -16,6 +16,7 @@ import (
 // A reader of a persisted room that stalls far beyond what is kept for it, and
 // whose consumers the server deletes meanwhile, goes on where it was.
 func TestAStalledReaderLosesNothing(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	p.bob.limits.frames, p.bob.limits.bytes = 16, 64<<10
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -66,6 +67,7 @@ func TestAStalledReaderLosesNothing(t *testing.T) {
 
 // What a reader of a live room is too slow for is lost, and told exactly.
 func TestAStalledLiveReaderIsToldWhatItLost(t *testing.T) {
+	t.Parallel()
 	p := newPair(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()

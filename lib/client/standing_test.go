@@ -61,6 +61,7 @@ func (w *world) hear(events <-chan client.Event) client.Event {
 }
 
 func TestRevocationIsProvenToAuthoritiesAndStaysSo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	onEvent, events := told(client.EventRevoked)
 	dir := t.TempDir()
@@ -135,6 +136,7 @@ func TestRevocationIsProvenToAuthoritiesAndStaysSo(t *testing.T) {
 
 // A server makes as many keys as it likes, and revokes them with themselves.
 func TestRevocationsOfStrangersAreNotKept(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	dir := t.TempDir()
 	alice := w.watched(w.addUser("alice"), func(c *client.Config) { c.StateDir = dir })
@@ -160,6 +162,7 @@ func TestRevocationsOfStrangersAreNotKept(t *testing.T) {
 }
 
 func TestRevocationThatIsNoneProvesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.watched(w.addUser("alice"), nil)
 	bob, mallory := w.user("bob"), malloryIdentity(t)

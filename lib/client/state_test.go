@@ -43,6 +43,7 @@ func readN(t *testing.T, w *world, r *client.Room, cur *client.Cursor, n, acks i
 }
 
 func TestCursorGoesOnAfterWhatWasAcknowledged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	id, dir := w.addUser("bob"), t.TempDir()
@@ -87,6 +88,7 @@ func TestCursorGoesOnAfterWhatWasAcknowledged(t *testing.T) {
 }
 
 func TestCursorThatBeginsNowSkipsThePast(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	r, _ := w.room(alice, "work")
@@ -115,6 +117,7 @@ func TestCursorThatBeginsNowSkipsThePast(t *testing.T) {
 }
 
 func TestNamesResolveAmongAcceptedRooms(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	id, dir := w.addUser("bob"), t.TempDir()
@@ -155,6 +158,7 @@ func TestNamesResolveAmongAcceptedRooms(t *testing.T) {
 }
 
 func TestHandlesArePinnedOnFirstUse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	bob := w.user("bob")
 	carol := w.user("carol")
@@ -190,6 +194,7 @@ func TestHandlesArePinnedOnFirstUse(t *testing.T) {
 }
 
 func TestUsersAreForAdmins(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	if _, err := alice.Users(w.ctx()); !errors.Is(err, bus.ErrForbidden) {
@@ -206,6 +211,7 @@ func TestUsersAreForAdmins(t *testing.T) {
 
 // A revoked user's client is cut, learns why, and stops.
 func TestRevokedUserIsCutOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "team", bob)
@@ -260,6 +266,7 @@ func oldCard(t *testing.T, w *world, id *identity.Identity, dir string) {
 }
 
 func TestCardIsRenewedAtHalfLife(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	id, dir := w.addUser("bob"), t.TempDir()
@@ -290,6 +297,7 @@ func TestCardIsRenewedAtHalfLife(t *testing.T) {
 }
 
 func TestOldCardThatCannotBeRenewedIsWarnedOf(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	id, dir := w.addUser("bob"), t.TempDir()
 	oldCard(t, w, id, dir)

@@ -25,6 +25,7 @@ func together(rooms []*client.Room, f func(r *client.Room)) {
 // Somebody whose revocation is signed is taken out by any running client that may,
 // once, and of whom only a server says so, by those who are told to believe it.
 func TestRevokedMembersAreTakenOut(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, dave := w.user("alice"), w.user("dave")
 	bobID := w.addUser("bob")
@@ -83,6 +84,7 @@ func TestRevokedMembersAreTakenOut(t *testing.T) {
 
 // An admin cannot take out an owner, and does not try for ever.
 func TestRevokedOwnerWaitsForAnOwner(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	carolID := w.addUser("carol")
@@ -113,6 +115,7 @@ func rolesIn(r *client.Room) map[bus.ID]bus.Role {
 // Of several authorities whose room is due one makes the next record, and the
 // others see that it is done.
 func TestAuthoritiesDoNotFight(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	policy := bus.DefaultPolicy()
 	policy.Rotate = 20 * time.Second
@@ -149,6 +152,7 @@ func TestAuthoritiesDoNotFight(t *testing.T) {
 // A member whose card has expired still gets every key, and who seals to it is
 // warned: they have not been seen for long.
 func TestExpiredCardIsSealedToWithAWarning(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	warned := make(chan error, 16)
 	alice := w.dial(w.addUser("alice"), func(c *client.Config) {

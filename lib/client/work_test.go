@@ -55,6 +55,7 @@ func (l *worklog) wait(ctx context.Context, t *testing.T, until func(map[string]
 // a word while messages are at work, handle every message, and none again that
 // was acknowledged.
 func TestWorkGoesOnAfterAWorkerDies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.user("alice")
 	id, dir := w.addUser("bob"), t.TempDir()
@@ -136,6 +137,7 @@ func lenOf(m *sync.Map) (n int) {
 
 // An error has a message handled again, while others go on, until it is given up.
 func TestFailedMessagesAreHandledAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "jobs", bob)
@@ -189,6 +191,7 @@ func TestFailedMessagesAreHandledAgain(t *testing.T) {
 
 // A worker that is to end finishes what it works on, and that does not come again.
 func TestWorkEndsWhenItIsDone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, theirs := w.room(alice, "jobs", bob)
@@ -226,6 +229,7 @@ func TestWorkEndsWhenItIsDone(t *testing.T) {
 
 // A live room stores nothing, so that each message is handled once or not at all.
 func TestWorkInALiveRoom(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.user("alice"), w.user("bob")
 	r, err := alice.CreateRoom(w.ctx(), "live", client.RoomOptions{Policy: livePolicy()})
