@@ -314,7 +314,7 @@ func (a *advance) accept(ctx context.Context, page recordPage) error {
 	}
 	keys := map[bus.Epoch]room.Key{}
 	if n := len(page.recs); n > 0 && !old(n-1) {
-		keys = r.keysByHistory(ctx, page.recs)
+		keys = r.keysByHistory(ctx, page.recs, old)
 	}
 	for i, rec := range page.recs {
 		key, known := keys[rec.Epoch]
@@ -368,27 +368,37 @@ func mayFollow(rec *room.Record, id bus.RoomID, head *room.Record) bool {
 }
 
 // keysByHistory opens the own copy of the last record's key and walks back from
-// it, which saves a request for each record that shares its history. What does
-// not open is left to be found out, and reported, one by one.
-func (r *Room) keysByHistory(ctx context.Context, recs []*room.Record) map[bus.Epoch]room.Key {
+// it, which saves a request for each record that shares its history. Where that
+// does not lead on, as after a time without history, the own copy of the record
+// before does, down to those that are old: earlier keys may have been sealed again
+// as its history only. What does not open is left to be found out, and reported,
+// one by one.
+func (r *Room) keysByHistory(ctx context.Context, recs []*room.Record, old func(int) bool) map[bus.Epoch]room.Key {
 	keys := map[bus.Epoch]room.Key{}
 	if len(recs) < 2 {
 		return keys
 	}
-	last := recs[len(recs)-1]
-	if _, member := last.Member(r.client.ID()); !member || !last.Policy.Encrypted() {
-		return keys
-	}
-	key, err := r.openOwn(ctx, last)
-	if err != nil {
-		return keys
-	}
-	keys[last.Epoch] = key
-	for i := len(recs) - 1; i > 0; i-- {
-		if key, err = recs[i].OpenHistory(key, recs[i-1]); err != nil {
+	for i := len(recs) - 1; i >= 0; i-- {
+		rec := recs[i]
+		if i+1 < len(recs) {
+			if after, known := keys[rec.Epoch+1]; known {
+				if key, err := recs[i+1].OpenHistory(after, rec); err == nil {
+					keys[rec.Epoch] = key
+					continue
+				}
+			}
+		}
+		if old(i) {
 			return keys
 		}
-		keys[recs[i-1].Epoch] = key
+		if _, member := rec.Member(r.client.ID()); !member || !rec.Policy.Encrypted() {
+			continue
+		}
+		key, err := r.openOwn(ctx, rec)
+		if err != nil {
+			return keys
+		}
+		keys[rec.Epoch] = key
 	}
 	return keys
 }

@@ -178,7 +178,8 @@ func (v view) SignPub(id bus.ID) (bus.SignPub, bool) {
 
 // openEarlier adds the key of an epoch before the head to the chain: by walking
 // back from a later epoch whose key is known or, where no history leads there,
-// from this member's own copy.
+// from this member's own copy. An authority can write anything as history: why
+// that does not open counts only where there is no such copy.
 func (r *Room) openEarlier(ctx context.Context, e bus.Epoch) error {
 	m := r.model
 	if err := m.syncing.enter(ctx); err != nil {
@@ -186,14 +187,12 @@ func (r *Room) openEarlier(ctx context.Context, e bus.Epoch) error {
 	}
 	defer m.syncing.leave()
 	m.mu.Lock()
+	var broken error
 	_, known := m.chain.Key(e)
 	if !known {
 		for from := e + 1; from <= m.chain.Head().Epoch; from++ {
 			if _, ok := m.chain.Key(from); ok {
-				if _, err := m.chain.OpenHistory(from, e); err != nil {
-					m.mu.Unlock()
-					return err
-				}
+				_, broken = m.chain.OpenHistory(from, e)
 				break
 			}
 		}
@@ -205,16 +204,56 @@ func (r *Room) openEarlier(ctx context.Context, e bus.Epoch) error {
 		return nil
 	}
 	if _, member := rec.Member(r.client.ID()); !member {
+		if broken != nil {
+			return broken
+		}
 		m.mu.Lock()
 		m.keyless[e] = true
 		m.mu.Unlock()
 		return nil
 	}
 	key, err := r.openOwn(ctx, rec)
+	if errors.Is(err, bus.ErrDecrypt) {
+		// It is for an older HPKE key: what was sealed again leads here.
+		return r.openByLater(ctx, e, err)
+	}
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.chain.SetKey(e, key)
+}
+
+// openByLater opens the key of an epoch by the history of a later one, of which
+// this member has a copy that opens. Where none leads there the error is reason.
+// The caller has the turn to sync.
+func (r *Room) openByLater(ctx context.Context, e bus.Epoch, reason error) error {
+	m := r.model
+	last := e // that may lead to e
+	for rec := m.at(last + 1); rec != nil && len(rec.HistoryCT) > 0; rec = m.at(last + 1) {
+		last++
+	}
+	for n := last; n > e; n-- {
+		rec := m.at(n)
+		if _, member := rec.Member(r.client.ID()); !member {
+			continue
+		}
+		key, err := r.openOwn(ctx, rec)
+		if errors.Is(err, bus.ErrDecrypt) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		m.mu.Lock()
+		if err = m.chain.SetKey(n, key); err == nil {
+			_, err = m.chain.OpenHistory(n, e)
+		}
+		m.mu.Unlock()
+		if err == nil {
+			return nil
+		}
+	}
+	return reason
 }

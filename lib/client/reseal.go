@@ -60,15 +60,20 @@ func (c *Client) RenewCard(ctx context.Context) error {
 // What servers keep proves itself: a key counts only if the room's record commits
 // to it.
 func (c *Client) Reseal(ctx context.Context) (Resealed, error) {
-	var done Resealed
+	done, _, err := c.reseal(ctx)
+	return done, err
+}
+
+// reseal is Reseal, and tells the number of the card that it sealed to.
+func (c *Client) reseal(ctx context.Context) (done Resealed, to uint64, err error) {
 	// The card of the newest key, which another process may have added.
 	if err := c.ensureCard(ctx); err != nil {
-		return done, fmt.Errorf("seal keys again: %w", err)
+		return done, 0, fmt.Errorf("seal keys again: %w", err)
 	}
 	self := resealing{client: c, card: c.card(), latest: c.identity().OnlyLatest(), done: &done}
 	ids, err := c.keyedRooms(ctx)
 	if err != nil {
-		return done, fmt.Errorf("seal keys again: %w", err)
+		return done, 0, fmt.Errorf("seal keys again: %w", err)
 	}
 	var failed []error
 	for _, id := range ids {
@@ -86,9 +91,9 @@ func (c *Client) Reseal(ctx context.Context) (Resealed, error) {
 		done.Rooms++
 	}
 	if len(failed) > 0 {
-		return done, errors.Join(failed...)
+		return done, 0, errors.Join(failed...)
 	}
-	return done, c.resealedFile().update(ctx, func(to *resealedTo) error {
+	return done, self.card.Seq, c.resealedFile().update(ctx, func(to *resealedTo) error {
 		to.V, to.CardSeq = 1, max(to.CardSeq, self.card.Seq)
 		return nil
 	})
@@ -158,17 +163,20 @@ type resealing struct {
 }
 
 // room goes from the head to the first record. An epoch whose successor's key is
-// safe, and has its key as history, needs no copy of its own.
+// safe, and opens its key as history, needs no copy of its own.
 func (s resealing) room(ctx context.Context, r *Room) error {
 	var after *room.Record // whose key is safe; nil where it is not this member's
 	head, _, _ := r.model.current()
 	for n := uint64(head.Epoch) + 1; n > 0; n-- {
 		rec := r.model.at(bus.Epoch(n - 1))
 		_, member := rec.Member(s.client.ID())
+		leads, err := s.leads(ctx, r, after, rec)
 		switch {
+		case err != nil:
+			return err
 		case !rec.Policy.Encrypted():
 			return nil
-		case after != nil && len(after.HistoryCT) > 0:
+		case leads:
 			after = rec
 			continue
 		case !member:
@@ -182,6 +190,25 @@ func (s resealing) room(ctx context.Context, r *Room) error {
 		after = rec
 	}
 	return nil
+}
+
+// leads reports whether the key of the record after rec, nil for none, opens that
+// of rec: an authority can write anything as history.
+func (s resealing) leads(ctx context.Context, r *Room, after, rec *room.Record) (bool, error) {
+	if after == nil || len(after.HistoryCT) == 0 {
+		return false, nil
+	}
+	if err := r.openEarlier(ctx, after.Epoch); err != nil {
+		return false, err
+	}
+	r.model.mu.RLock()
+	key, known := r.model.chain.Key(after.Epoch)
+	r.model.mu.RUnlock()
+	if !known {
+		return false, nil
+	}
+	_, err := after.OpenHistory(key, rec)
+	return err == nil, nil
 }
 
 // epoch makes sure that the newest key opens a copy that the servers have.
@@ -244,10 +271,11 @@ func (c *Client) DropOldKeys(ctx context.Context) (dropped int, done Resealed, e
 	if c.config.Keeper == nil {
 		return 0, done, bus.Errorf(bus.CodeUsage, "drop old keys: the identity is not this client's to change")
 	}
-	if done, err = c.Reseal(ctx); err != nil {
+	// The own card may be a newer one by now, to which nothing was sealed again.
+	done, newest, err := c.reseal(ctx)
+	if err != nil {
 		return 0, done, err
 	}
-	newest := c.card().Seq
 	if err := c.checkOtherBuses(newest); err != nil {
 		return 0, done, err
 	}
