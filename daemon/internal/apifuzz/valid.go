@@ -2,9 +2,11 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	mathrand "math/rand/v2"
@@ -27,6 +29,8 @@ type call struct {
 	method string
 	path   string // with query
 	body   []byte
+	paced  bool   // may be refused because it came too soon
+	strict bool   // done holds only for the very request
 	done   func() // after success; nil if there is nothing to remember
 	end    func() // in any case
 }
@@ -97,6 +101,90 @@ var valids = []valid{
 	{"POST /rooms", createRoom},
 	{"POST records", appendRecord},
 	{"POST /cursors", makeCursors},
+	{"GET revoked", func(w *world, c *chooser) (call, error) {
+		r, err := w.lockRoom(c)
+		if err != nil {
+			return call{}, err
+		}
+		defer r.mu.Unlock()
+		return call{name: "GET revoked", signer: r.owner, method: http.MethodGet, path: api.RevokedMembersPath(r.head.Record.Room)}, nil
+	}},
+	get("GET /revocations", func(w *world, c *chooser, _ *person) (string, error) {
+		return api.RevocationPath(w.someone(c, member, admin, revoked).ID()), nil
+	}),
+	{"PUT /revocations", func(w *world, c *chooser) (call, error) {
+		// Only of those who are revoked anyway: it is for good.
+		p := w.someone(c, revoked)
+		return call{name: "PUT /revocations", signer: p, method: http.MethodPut, path: api.RevocationPath(p.ID()),
+			body: encode(api.Revocation{Revocation: p.Revocation().Bytes()})}, nil
+	}},
+	{"PUT key", func(w *world, c *chooser) (call, error) {
+		r, err := w.lockRoom(c)
+		if err != nil {
+			return call{}, err
+		}
+		return call{name: "PUT key", signer: r.owner, method: http.MethodPut, path: api.KeyPath(r.head.Record.Room, r.head.Record.Epoch),
+			body: encode(api.Resealed{Card: r.owner.card.Hash(), Blob: c.bytes(1 + c.IntN(bus.MaxSealedSize))}), end: r.mu.Unlock}, nil
+	}},
+	{"POST /reports", func(w *world, c *chooser) (call, error) {
+		return call{name: "POST /reports", signer: w.someone(c, member, admin), method: http.MethodPost, path: api.ReportsPath(), paced: true,
+			body: encode(api.Report{V: 1, Counts: map[bus.Code]uint32{bus.CodeDecrypt: 1 + c.Uint32N(9)}})}, nil
+	}},
+	{"PUT blob", putBlob},
+	withBlob("HEAD blob", http.MethodHead, func(_ *chooser, b *aBlob) string { return api.BlobPath(b.hash) }),
+	withBlob("GET blob", http.MethodGet, func(c *chooser, b *aBlob) string {
+		return api.BlobFromPath(b.hash, c.Int64N(int64(len(b.content))))
+	}),
+	withBlob("DELETE blob", http.MethodDelete, func(_ *chooser, b *aBlob) string { return api.BlobPath(b.hash) }),
+}
+
+// bytes returns n random bytes.
+func (c *chooser) bytes(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(c.Uint32())
+	}
+	return b
+}
+
+// aBlob is the place of one blob, which is there or not.
+type aBlob struct {
+	mu      sync.Mutex
+	owner   *person
+	hash    bus.BlobHash
+	content []byte // nil while it is not there
+}
+
+func putBlob(w *world, c *chooser) (call, error) {
+	b := &w.blobs[c.IntN(len(w.blobs))]
+	b.mu.Lock()
+	if b.content != nil {
+		b.mu.Unlock()
+		return call{}, errNotNow
+	}
+	content, owner := c.bytes(1+c.IntN(64<<10)), w.someone(c, member, admin)
+	hash := bus.BlobHash(sha256.Sum256(content))
+	return call{
+		name: "PUT blob", signer: owner, method: http.MethodPut, path: api.BlobPartPath(hash, 0, int64(len(content))), body: content, strict: true,
+		done: func() { b.owner, b.hash, b.content = owner, hash, content },
+		end:  b.mu.Unlock,
+	}, nil
+}
+
+func withBlob(name, method string, path func(*chooser, *aBlob) string) valid {
+	return valid{name, func(w *world, c *chooser) (call, error) {
+		b := &w.blobs[c.IntN(len(w.blobs))]
+		b.mu.Lock()
+		if b.content == nil {
+			b.mu.Unlock()
+			return call{}, errNotNow
+		}
+		x := call{name: name, signer: b.owner, method: method, path: path(c, b), end: b.mu.Unlock}
+		if method == http.MethodDelete {
+			x.done = func() { b.content = nil }
+		}
+		return x, nil
+	}}
 }
 
 // lockRoom returns a room that nobody else changes until it is unlocked.

@@ -69,6 +69,8 @@ type world struct {
 	people []*person
 	rooms  []*aRoom
 	bodies [16][]byte // of valid requests, at random
+
+	blobs [8]aBlob
 }
 
 func newWorld(ctx context.Context) (_ *world, err error) {
@@ -94,7 +96,7 @@ func newWorld(ctx context.Context) (_ *world, err error) {
 		ControlListen: "127.0.0.1:0", NATSListen: "127.0.0.1:0",
 		BootstrapAdmin: &node.Admin{Handle: first.handle, SignPub: first.SignPub()},
 		// The limits have tests of their own. Here they would hide the rest.
-		Limits: control.Limits{Address: none, Reads: none, Changes: none},
+		Limits: control.Limits{Address: none, Unsigned: none, Reads: none, Changes: none},
 		Logger: w.log.logger(),
 	})
 	if err != nil {
