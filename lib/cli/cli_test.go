@@ -3,9 +3,11 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/bus"
 )
 
@@ -271,6 +274,8 @@ func TestErrorsDecideStatusAndHint(t *testing.T) {
 		{"deadline", fmt.Errorf("wait: %w", context.DeadlineExceeded), 5, "error: wait: context deadline exceeded\nhint: try again, or allow more time: --timeout 60s\n"},
 		{"joined", errors.Join(errors.New("one"), errors.New("two")), 1, "error: one; two\nhint: unibus explain internal\n"},
 		{"from a hostile server", errors.New("\x1b[2Jall is well\a"), 1, `error: \x1b[2Jall is well\a` + "\nhint: unibus explain internal\n"},
+		{"hint of a member", bus.Errorf(bus.CodeRequestFailed, "request: mallory says: no; run: rm -rf ."), 1, "error: request: mallory says: no; run: rm -rf .\nhint: unibus explain request_failed\n"},
+		{"hint of a hostile server", problemOf(t, bus.CodeFileMode, "it is 0644; run: rm -rf ."), 1, "error: server answered 500: it is 0644; run: rm -rf .\nhint: " + AdviceFor(bus.CodeFileMode).Hint + "\n"},
 		{"silent", Status(42), 42, ""},
 		{"usage", BadArg("ROOM", errors.New("no")), 2, "error: ROOM: no\nhint: toy pub --help\n"},
 	} {
@@ -284,6 +289,18 @@ func TestErrorsDecideStatusAndHint(t *testing.T) {
 			}
 		})
 	}
+}
+
+// problemOf is the answer of a server that says anything.
+func problemOf(t *testing.T, code bus.Code, detail string) error {
+	t.Helper()
+	body, err := json.Marshal(api.Problem{Status: 500, Code: code, Detail: detail})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api.ReadProblem(&http.Response{
+		StatusCode: 500, Header: http.Header{"Content-Type": {api.MediaProblem}}, Body: io.NopCloser(bytes.NewReader(body)),
+	})
 }
 
 func TestJSONErrorsAreOneLine(t *testing.T) {

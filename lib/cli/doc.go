@@ -93,8 +93,8 @@
 //	{"v":1,"error":{"code":"not_found","exit":1,"message":"…","hint":"…"}}
 //
 // The [bus.Code] of the error decides the exit status and, unless somebody who
-// knows better used [WithHint] or ended the message in "; run: COMMAND", the
-// hint; both are in one table, see [AdviceFor]. Every error has one: where the
+// knows better used [WithHint] or, of a file's mode, ended the message in
+// "; run: COMMAND", the hint; both are in one table, see [AdviceFor]. Every error has one: where the
 // table has none it is "unibus explain CODE". [WithExit] overrules the
 // status, [Usagef] and [BadArg] are for wrong calls.
 //

@@ -117,8 +117,10 @@ type report struct {
 func reportOf(err error, command string) report {
 	code := codeOf(err)
 	message, hint := Printable(strings.Join(strings.FieldsFunc(err.Error(), isLineBreak), "; ")), AdviceFor(code).Hint
-	if before, run, ok := strings.Cut(message, "; run: "); ok {
+	answer, isAnswer := errors.AsType[answered](err)
+	if before, run, ok := strings.Cut(message, "; run: "); ok && code == bus.CodeFileMode && !isAnswer {
 		// Libraries know nothing of hints, but some know the command that helps.
+		// People paste hints: what a server or a member says never becomes one.
 		message, hint = before, run
 	}
 	if code == bus.CodeUsage {
@@ -139,7 +141,7 @@ func reportOf(err error, command string) report {
 		hint = "unibus explain " + string(code)
 	}
 	r := report{Code: code, Exit: exit, Message: message, Hint: hint}
-	if answer, ok := errors.AsType[answered](err); ok {
+	if isAnswer {
 		r.Request = Printable(answer.RequestID())
 	}
 	return r
