@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -270,6 +272,10 @@ func TestErrorsDecideStatusAndHint(t *testing.T) {
 		{"hinted", WithHint(bus.Errorf(bus.CodeNotFound, "find room %q", "x"), "unibus room ls"), 1, "error: find room \"x\"\nhint: unibus room ls\n"},
 		{"hint of the outermost", WithHint(WithHint(errors.New("e"), "inner"), "outer"), 1, "error: e\nhint: outer\n"},
 		{"hint inside the message", bus.Errorf(bus.CodeFileMode, "check a.id: it is 0644; run: chmod 600 a.id"), 1, "error: check a.id: it is 0644\nhint: chmod 600 a.id\n"},
+		{"certificate of nobody known", bus.Errorf(bus.CodeForbidden, "dial: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), 4,
+			"error: dial: tls: failed to verify certificate: x509: certificate signed by unknown authority\nhint: if the node's certificate comes from an authority of your own, trust that one: --ca FILE\n"},
+		{"TLS to a node without", fmt.Errorf("dial: %w", http.ErrSchemeMismatch), 1,
+			"error: dial: http: server gave HTTP response to HTTPS client\nhint: the node has no certificate: http:// in --url and nats:// in --server, or give it one\n"},
 		{"partial", WithExit(errors.New("2 of 5 lost"), ExitPartial), 3, "error: 2 of 5 lost\nhint: unibus explain 3\n"},
 		{"deadline", fmt.Errorf("wait: %w", context.DeadlineExceeded), 5, "error: wait: context deadline exceeded\nhint: try again, or allow more time: --timeout 60s\n"},
 		{"joined", errors.Join(errors.New("one"), errors.New("two")), 1, "error: one; two\nhint: unibus explain internal\n"},

@@ -2,11 +2,14 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -155,6 +158,9 @@ type answered interface {
 
 // systemHint is for failures of this machine that have no code of their own.
 func systemHint(err error, code bus.Code) string {
+	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return certificateHint(bad)
+	}
 	path := "it"
 	about, isFile := errors.AsType[*fs.PathError](err)
 	if isFile {
@@ -165,12 +171,27 @@ func systemHint(err error, code bus.Code) string {
 		return "make room on the disk and run it again: df -h"
 	case errors.Is(err, syscall.EROFS):
 		return "the disk can only be read; choose another place than " + Printable(path)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "the node has no certificate: http:// in --url and nats:// in --server, or give it one"
+	case isFile && errors.Is(err, syscall.EISDIR):
+		return Printable(path) + " is a directory; name a file"
 	case isFile && errors.Is(err, fs.ErrNotExist) && code == bus.CodeNotFound:
 		return "check the path " + Printable(path)
 	case errors.Is(err, fs.ErrPermission) && code == bus.CodeInternal:
 		return "check whose " + Printable(path) + " is: ls -ld"
 	}
 	return ""
+}
+
+// certificateHint is for a node whose certificate does not hold.
+func certificateHint(err error) string {
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "use an address that the certificate names, or have one made that names this address"
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return "have the node's certificate renewed; if it is not past its time this machine's clock is wrong: date"
+	}
+	return "if the node's certificate comes from an authority of your own, trust that one: --ca FILE"
 }
 
 func isLineBreak(r rune) bool { return r == '\n' || r == '\r' }

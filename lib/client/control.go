@@ -193,13 +193,14 @@ func (k *control) round(ctx context.Context, method, path string, body []byte, o
 		if bus.CodeOf(err) == bus.CodeRateLimited {
 			return wait, err
 		}
-		if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad {
-			untrusted, refused = err, refused+1
+		if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			// Without the networkError around it, which says that it is worth retrying.
+			untrusted, refused = fmt.Errorf("%s: %w", k.urls[n].Host, bad), refused+1
 		}
 	}
 	if refused == len(k.urls) {
 		// Waiting does not make a certificate good.
-		return 0, bus.Errorf(bus.CodeForbidden, "no node shows a certificate to trust: %v", untrusted)
+		return 0, bus.Errorf(bus.CodeForbidden, "no node shows a certificate to trust: %w", untrusted)
 	}
 	return wait, err
 }
