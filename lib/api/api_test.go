@@ -3,6 +3,8 @@ package api_test
 import (
 	"encoding/json"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -285,6 +287,21 @@ func TestRepliesThatAreNoProblemsStillHaveACode(t *testing.T) {
 		if err := api.ReadReply(w.Result(), nil); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v is not %v", name, err, c.want)
 		}
+	}
+}
+
+func TestARequestWithoutTLSToAPortWithTLSIsNamed(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	resp, err := http.Get("http://" + s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := api.ReadReply(resp, nil); !errors.Is(err, bus.ErrMalformed) || !strings.Contains(err.Error(), "https:// in --url") {
+		t.Errorf("%v does not say that it takes TLS", err)
 	}
 }
 

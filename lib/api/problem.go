@@ -95,6 +95,10 @@ func (e *Error) RetryAfter() time.Duration {
 	return time.Duration(e.Problem.RetryAfterMS) * time.Millisecond
 }
 
+// plainToTLS is the body of the reply of net/http to a request without TLS on a
+// port with TLS.
+const plainToTLS = "Client sent an HTTP request to an HTTPS server.\n"
+
 // ReadProblem reads the problem document of a reply that is not a success. A
 // body that is none, as from a proxy, gives the code its status stands for.
 // It reads a bounded part of the body and does not close it.
@@ -105,6 +109,13 @@ func ReadProblem(resp *http.Response) *Error {
 		body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 		if err != nil || json.Unmarshal(body, &p) != nil {
 			p = Problem{}
+		}
+	}
+	if resp.StatusCode == http.StatusBadRequest && media == "" && resp.TLS == nil {
+		// What net/http answers where it expected a TLS handshake.
+		body, err := io.ReadAll(io.LimitReader(resp.Body, int64(len(plainToTLS))+1))
+		if err == nil && strings.TrimSpace(string(body)) == strings.TrimSpace(plainToTLS) {
+			p.Detail = "it takes TLS only and was asked without; use https:// in --url and tls:// in --server, or a context that has them"
 		}
 	}
 	p.Status = resp.StatusCode
