@@ -42,6 +42,9 @@ func manual(c *cli.Call) error {
 	if c.NArg() > 0 {
 		return cli.Usagef("--dir writes every page; leave %q away", strings.Join(c.Args().Slice(), " "))
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make directory of manual pages: %w", err)
+	}
 	pages, err := writePages(c, dir, c.Program(), nil)
 	if err != nil {
 		return err
