@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -51,7 +53,12 @@ func health(c *cli.Call) error {
 	defer client.CloseIdleConnections()
 	var ready api.Ready
 	if err := ask(ctx, client, base+api.ReadyPath(), &ready); err != nil {
-		return cli.WithHint(cli.WithExit(fmt.Errorf("ask node: %w", err), cli.ExitFailed), "systemctl status unibusd, or the log of the node")
+		_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+		err = cli.WithExit(fmt.Errorf("ask node: %w", err), cli.ExitFailed)
+		if untrusted || errors.Is(err, http.ErrSchemeMismatch) {
+			return err // which has a hint of its own
+		}
+		return cli.WithHint(err, "systemctl status unibusd, or the log of the node")
 	}
 	var posture api.Health
 	if err := ask(ctx, client, base+api.HealthPath(), &posture); err != nil {
@@ -82,6 +89,9 @@ func health(c *cli.Call) error {
 // asker returns where to ask, and with what.
 func asker(c *cli.Call) (base string, _ *http.Client, err error) {
 	if base = strings.TrimSuffix(c.String(flagURL), "/"); base != "" {
+		if u, err := url.Parse(base); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return "", nil, cli.Usagef("--%s: %.200q: want http:// or https://HOST:PORT", flagURL, base)
+		}
 		config := &tls.Config{MinVersion: tls.VersionTLS13}
 		if path := c.Path(flagCA); path != "" {
 			pem, err := os.ReadFile(path)
@@ -108,8 +118,8 @@ func asker(c *cli.Call) (base string, _ *http.Client, err error) {
 
 // ask reads the answer of a route that anybody may ask. One that is not ready
 // is an answer too.
-func ask(ctx context.Context, client *http.Client, url string, answer any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func ask(ctx context.Context, client *http.Client, at string, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return cli.BadArg("--"+flagURL, err)
 	}
