@@ -52,6 +52,9 @@ func send(c *cli.Call, r *client.Room, s source) error {
 		Name: s.name, Media: s.media, Body: []byte(c.String(flagMessage)), Progress: t.move,
 	})
 	if err = t.end(c, err); err != nil {
+		if errors.Is(err, bus.ErrTooLarge) {
+			err = cli.WithHint(err, "put it in parts (split -b 60M), or ask the operator to raise --max-blob-bytes")
+		}
 		if !errors.Is(err, context.Canceled) {
 			err = fmt.Errorf("send %s: %w", s.label, err)
 		}

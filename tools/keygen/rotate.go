@@ -3,6 +3,7 @@ package keygen
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/connect"
@@ -113,7 +114,23 @@ func withKeys(c *cli.Call, label string, work func(context.Context, *client.Clie
 	case said.Dropped > 0:
 		c.Note("older keys dropped from %s: %d", said.File, said.Dropped)
 	case older > 0:
-		c.Note("older keys still in %s: %d; to drop them: unibus keygen prune", said.File, older)
+		c.Note("older keys still in %s: %d; to drop them: %s", said.File, older, pruneLine(c))
 	}
 	return nil
+}
+
+// pruneLine is the command that drops the older keys of the identity that was
+// just rotated, on the same bus.
+func pruneLine(c *cli.Call) string {
+	words := []string{"unibus"}
+	for _, flag := range []string{"context", "identity"} {
+		if c.Source(flag) == "flag" {
+			words = append(words, "--"+flag, c.String(flag))
+		}
+	}
+	words = append(words, "keygen", "prune")
+	if file := c.Arg(0); file != "" {
+		words = append(words, file)
+	}
+	return strings.Join(words, " ")
 }

@@ -113,7 +113,8 @@ func readCard(raw []byte) (public, error) {
 	if text := bytes.TrimSpace(raw); len(text) > 0 && text[0] != bus.Version {
 		decoded, err := base64.RawURLEncoding.Strict().DecodeString(string(text))
 		if err != nil {
-			return public{}, bus.Errorf(bus.CodeMalformed, "read card: no line of base64url: %w", err)
+			return public{}, cli.WithHint(bus.Errorf(bus.CodeMalformed, "read card: no line of base64url: %w", err),
+				"give an identity, a bus root, a card or a revocation; this is none of them")
 		}
 		raw = decoded
 	}

@@ -174,5 +174,8 @@ func who(ctx context.Context, cl *client.Client, text string) (bus.ID, error) {
 		return bus.ID{}, cli.Usagef("--%s %.80q: want a handle, an id or a signing key", flagFrom, text)
 	}
 	peer, err := cl.Resolve(ctx, handle)
+	if errors.Is(err, bus.ErrNotFound) {
+		return bus.ID{}, cli.WithHint(bus.Errorf(bus.CodeNotFound, "find %s: nobody on this bus has that handle", handle), "check the spelling; unibus room show ROOM lists the members")
+	}
 	return peer.ID, err
 }

@@ -133,7 +133,7 @@ func create(c *cli.Call) error {
 func accept(c *cli.Call) error {
 	id, err := bus.ParseRoomID(strings.TrimPrefix(c.Arg(0), idPrefix))
 	if err != nil {
-		return cli.BadArg("ID", err)
+		return cli.WithHint(cli.BadArg("ID", err), "unibus room ls shows the ids of the rooms you are invited to")
 	}
 	as := bus.RoomName(c.String(flagAs))
 	if as != "" {

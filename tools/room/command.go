@@ -105,7 +105,7 @@ the room's name is forgotten here, and the exit status is 3 with whom to ask.
 				Name:      "forget",
 				Usage:     "remove what is kept here of a room",
 				ArgsUsage: "ROOM",
-				Description: `Forgets the name of a room and how far subscriptions with --cursor have read it. Nobody is told, and
+				Description: `Forgets the name of a room and how far workers have read it. Nobody is told, and
 you stay a member.
 
 With --pins which records you have accepted is forgotten too, and the proofs that are kept:
