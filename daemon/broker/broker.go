@@ -35,6 +35,9 @@ type Config struct {
 	// MaxShardBytes bounds each of the [bus.Shards] streams; a publish beyond
 	// it is refused. 0 leaves it to the disk.
 	MaxShardBytes int64
+	// Ledger counts what rooms store and refuses what is too much; nil is to let
+	// every room store what fits its shard.
+	Ledger Ledger
 	// CheckInterval is how often the server is asked whether it still can
 	// store; 0 is a second.
 	CheckInterval time.Duration
@@ -52,6 +55,8 @@ type Broker struct {
 	door    *door
 	failed  chan error
 	own     addresses // of probes
+	ledger  Ledger    // nil without limits of rooms
+	tally   *tally    // nil without ledger
 
 	listen string
 	tls    *tls.Config
@@ -80,6 +85,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 		log:     cmp.Or(cfg.Logger, slog.Default()),
 		door:    newDoor(),
 		metrics: cfg.Metrics,
+		ledger:  cfg.Ledger,
 		failed:  make(chan error, 1),
 		listen:  cfg.Listen,
 		tls:     cfg.TLS,
@@ -134,6 +140,11 @@ func (b *Broker) begin(ctx context.Context, cfg Config) error {
 	}
 	watch, stop := context.WithCancel(context.Background())
 	b.stopWatch = stop
+	if b.ledger != nil {
+		if err := b.startTally(watch, b.ledger); err != nil {
+			return err
+		}
+	}
 	b.watching.Go(func() { b.watch(watch, cmp.Or(cfg.CheckInterval, time.Second)) })
 	return nil
 }
@@ -160,6 +171,13 @@ func (b *Broker) Open(members server.Authentication) error {
 		guests:   make(map[string]*lobby.Guest),
 	}
 	g.lobby = lobby.New(0, 0, g.evicted)
+	if b.ledger != nil {
+		answers, err := b.Conn(AccountBus)
+		if err != nil {
+			return errors.Join(fmt.Errorf("open message server: %w", err), listener.Close())
+		}
+		g.ledger, g.answers = b.ledger, answers
+	}
 	known := g.known
 	b.door.known.Store(&known)
 	b.mu.Lock()

@@ -20,7 +20,7 @@ const (
 )
 
 // filter reads what a member sends in the NATS client protocol and writes the
-// same with two changes.
+// same with three changes.
 //
 // NATS checks whether a connection may publish to a subject, but has the answer
 // sent to whatever reply subject the message names: without the filter, a
@@ -31,15 +31,19 @@ const (
 // CONNECT gets the door's mark and the member's address in place of user and
 // password, so that nobody comes in past the filter.
 //
+// A frame of a room that takes no more is left out; the [turnstile] answers it.
+//
 // Everything else passes as it is, or is an error where the server might read
 // it in another way than the filter did.
 type filter struct {
-	mark    string   // goes into CONNECT
-	address string   // goes into CONNECT
-	count   counting // is told of frames; may be nil
+	mark    string     // goes into CONNECT
+	address string     // goes into CONNECT
+	count   counting   // is told of frames; may be nil
+	quota   *turnstile // refuses frames of rooms that are full; may be nil
 
 	line    []byte // the part of a line that arrived so far
 	payload int    // bytes of a message that are still to come, CRLF included
+	skip    bool   // that message goes no further
 	inbox   []byte // what reply subjects must begin with; nil before CONNECT
 }
 
@@ -50,7 +54,10 @@ func (f *filter) pass(dst, src []byte) ([]byte, error) {
 	for len(src) > 0 {
 		if f.payload > 0 {
 			n := min(f.payload, len(src))
-			dst, src, f.payload = append(dst, src[:n]...), src[n:], f.payload-n
+			if !f.skip {
+				dst = append(dst, src[:n]...)
+			}
+			src, f.payload = src[n:], f.payload-n
 			continue
 		}
 		end := bytes.IndexByte(src, '\n') + 1
@@ -126,19 +133,38 @@ func (f *filter) publish(dst, op, args []byte, sizes int) ([]byte, error) {
 	}
 	f.payload = int(size) + len("\r\n")
 	f.count.see(fields[0], int(size))
+	var reply []byte
+	if n == sizes+2 {
+		reply = fields[1]
+	}
+	if f.skip = f.refuses(fields[0], reply); f.skip {
+		return dst, nil
+	}
 
 	dst = append(append(append(dst, op...), ' '), fields[0]...)
 	if n == sizes+2 {
 		dst = append(dst, ' ')
-		if f.inbox == nil || !bytes.HasPrefix(fields[1], f.inbox) {
+		if !f.owns(reply) {
 			dst = append(dst, refusedReply...)
 		}
-		dst = append(dst, fields[1]...)
+		dst = append(dst, reply...)
 	}
 	for _, size := range fields[n-sizes : n] {
 		dst = append(append(dst, ' '), size...)
 	}
 	return append(dst, "\r\n"...), nil
+}
+
+// owns reports whether a reply subject is the member's own.
+func (f *filter) owns(reply []byte) bool { return f.inbox != nil && bytes.HasPrefix(reply, f.inbox) }
+
+// refuses reports whether a frame goes no further because its room is full. A
+// message that the server is going to refuse is left to it.
+func (f *filter) refuses(subject, reply []byte) bool {
+	if f.quota == nil || f.inbox == nil || reply != nil && !f.owns(reply) {
+		return false
+	}
+	return f.quota.refuses(subject, reply)
 }
 
 // connect appends CONNECT. The member's key, which the authenticator is going

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,79 @@ const (
 )
 
 func newTestFilter() *filter { return &filter{mark: "mark", address: "192.0.2.1:9"} }
+
+// newQuotaFilter refuses frames of the room "full", and notes who is answered.
+func newQuotaFilter() (f *filter, answered *[]string) {
+	f, answered = newTestFilter(), new([]string)
+	f.quota = &turnstile{
+		full:   func(room []byte) bool { return string(room) == "full" },
+		refuse: func(reply string) { *answered = append(*answered, reply) },
+	}
+	return f, answered
+}
+
+func TestFilterLeavesOutFramesOfFullRooms(t *testing.T) {
+	const ping = "PING\r\n"
+	for name, test := range map[string]struct {
+		in, out  string // between pings
+		answered []string
+	}{
+		"with an answer":      {in: "PUB ub.d.1.full.s _INBOX.UABC.x 2\r\nhi\r\n", answered: []string{"_INBOX.UABC.x"}},
+		"with headers":        {in: "HPUB ub.d.1.full.s _INBOX.UABC.x 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", answered: []string{"_INBOX.UABC.x"}},
+		"empty":               {in: "PUB ub.d.1.full.s _INBOX.UABC.x 0\r\n\r\n", answered: []string{"_INBOX.UABC.x"}},
+		"without an answer":   {in: "PUB ub.d.1.full.s 2\r\nhi\r\n", answered: []string{""}},
+		"to a wide inbox":     {in: "PUB ub.d.1.full.s _INBOX.UABC.> 2\r\nhi\r\n", answered: []string{""}},
+		"that look like more": {in: "PUB ub.d.1.full.s 17\r\nPUB ub.l.x.y 30\r\n\r\n", answered: []string{""}},
+		"two in a row":        {in: strings.Repeat("PUB ub.d.1.full.s _INBOX.UABC.x 2\r\nhi\r\n", 2), answered: []string{"_INBOX.UABC.x", "_INBOX.UABC.x"}},
+		"before another":      {in: "PUB ub.d.1.full.s 2\r\nhi\r\nPUB ub.d.1.free.s 2\r\nho\r\n", out: "PUB ub.d.1.free.s 2\r\nho\r\n", answered: []string{""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := testConnect + ping + test.in + ping
+			for size := 1; size <= len(in); size++ {
+				f, answered := newQuotaFilter()
+				var out []byte
+				for rest := []byte(in); len(rest) > 0; {
+					n := min(size, len(rest))
+					var err error
+					if out, err = f.pass(out, rest[:n]); err != nil {
+						t.Fatal(err)
+					}
+					rest = rest[n:]
+				}
+				if diff := cmp.Diff(passedConnect+ping+test.out+ping, string(out)); diff != "" {
+					t.Fatalf("in pieces of %d: %s", size, diff)
+				}
+				if diff := cmp.Diff(test.answered, *answered); diff != "" {
+					t.Fatalf("in pieces of %d: %s", size, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestFilterLeavesToTheServerWhatIsNoFrameOfAFullRoom(t *testing.T) {
+	for _, in := range []string{
+		"PUB ub.d.1.free.s 2\r\nhi\r\n", "PUB ub.l.1.full.s 2\r\nhi\r\n", "PUB ub.d.1.full 2\r\nhi\r\n",
+		"PUB ub.d.full.s.x 2\r\nhi\r\n", "PUB ub.d. 2\r\nhi\r\n", "PUB full 2\r\nhi\r\n",
+	} {
+		f, answered := newQuotaFilter()
+		out, err := f.pass(nil, []byte(testConnect+in))
+		if err != nil || string(out) != passedConnect+in || len(*answered) > 0 {
+			t.Errorf("%q: %q, %v, answered %q", in, out, err, *answered)
+		}
+	}
+	// Without a name there is nobody to refuse, and with somebody else's inbox
+	// the server does.
+	for in, want := range map[string]string{
+		"PUB ub.d.1.full.s 2\r\nhi\r\n":                             "PUB ub.d.1.full.s 2\r\nhi\r\n",
+		testConnect + "PUB ub.d.1.full.s _INBOX.UABD.x 2\r\nhi\r\n": passedConnect + "PUB ub.d.1.full.s _R_._INBOX.UABD.x 2\r\nhi\r\n",
+	} {
+		f, answered := newQuotaFilter()
+		if out, err := f.pass(nil, []byte(in)); err != nil || string(out) != want || len(*answered) > 0 {
+			t.Errorf("%q: %q, %v, answered %q", in, out, err, *answered)
+		}
+	}
+}
 
 func TestFilterPassesWhatMembersMaySend(t *testing.T) {
 	for name, test := range map[string]struct{ in, out string }{
@@ -131,10 +205,12 @@ func FuzzFilter(f *testing.F) {
 	f.Add([]byte("PUB  a\tb  3\r\nPUB\r\nUNSUB 1\r\n"), uint8(2))
 	f.Add([]byte("PUB 0 080\r\n000000"), uint8(2))
 	f.Add([]byte("CONNECT {\"NKEY\":\"UABD\",\"nkey\":\"UABC\"}\r\nPUB a _INBOX.UABD.x 0\r\n\r\n"), uint8(9))
+	f.Add([]byte(testConnect+"PUB ub.d.1.full.s _INBOX.UABC.x 2\r\nhi\r\nPUB ub.d.1.full.s 4\r\nhi"), uint8(5))
 	f.Fuzz(func(t *testing.T, in []byte, step uint8) {
-		whole, wholeErr := newTestFilter().pass(nil, in)
+		one, answeredOne := newQuotaFilter()
+		whole, wholeErr := one.pass(nil, in)
 
-		parts := newTestFilter()
+		parts, answeredParts := newQuotaFilter()
 		var out []byte
 		var err error
 		for rest := in; len(rest) > 0 && err == nil; {
@@ -144,6 +220,14 @@ func FuzzFilter(f *testing.F) {
 		}
 		if !bytes.Equal(whole, out) || bus.CodeOf(wholeErr) != bus.CodeOf(err) {
 			t.Fatalf("in one piece %q, %v\nin parts     %q, %v", whole, wholeErr, out, err)
+		}
+		if !slices.Equal(*answeredOne, *answeredParts) {
+			t.Fatalf("in one piece %q are answered, in parts %q", *answeredOne, *answeredParts)
+		}
+		for _, reply := range *answeredOne {
+			if reply != "" && (one.inbox == nil || !strings.HasPrefix(reply, string(one.inbox))) {
+				t.Fatalf("%q is answered, the inbox is %q", reply, one.inbox)
+			}
 		}
 		checkFiltered(t, whole)
 	})
@@ -190,6 +274,9 @@ func checkFiltered(t *testing.T, out []byte) {
 			}
 		} else if len(words) != 2+sizes {
 			t.Fatalf("command %q was passed", line)
+		}
+		if inbox != "" && strings.HasPrefix(words[1], "ub.d.1.full.") && !strings.HasPrefix(words[2], "_R_.") {
+			t.Fatalf("a frame of a full room was passed: %q", line)
 		}
 		size, err := strconv.Atoi(words[len(words)-1]) // decimal, whatever it begins with
 		if err != nil {

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/enmanuel/unibus/daemon/lobby"
 	"github.com/enmanuel/unibus/daemon/metrics"
 )
@@ -30,6 +32,9 @@ type gate struct {
 	listener net.Listener
 
 	lobby *lobby.Lobby
+
+	ledger  Ledger     // nil without limits of rooms
+	answers *nats.Conn // brings the answers to what the ledger refuses
 
 	running sync.WaitGroup
 	mu      sync.Mutex
@@ -161,7 +166,7 @@ func (g *gate) handle(conn net.Conn) {
 		defer conn.Close() // ends the read below
 		copyOut(member, fromServer, &meter{count: g.counted(metrics.Out)})
 	})
-	f := &filter{mark: g.mark, address: conn.RemoteAddr().String(), count: g.counted(metrics.In)}
+	f := &filter{mark: g.mark, address: conn.RemoteAddr().String(), count: g.counted(metrics.In), quota: g.turnstile(conn.RemoteAddr().String())}
 	if err := copyIn(inside, member, f); err != nil {
 		g.metrics.ConnRefused(metrics.Data, metrics.ReasonProtocol)
 		g.log.Warn("member's connection cut", "remote", conn.RemoteAddr(), "error", err)

@@ -111,6 +111,9 @@ func (b *Broker) Streams() ([]StreamUse, error) {
 			continue
 		}
 		use := StreamUse{Shard: shard, Messages: s.State.Msgs, Bytes: s.State.Bytes, Consumers: s.State.Consumers}
+		if b.tally != nil && use.Consumers > 0 {
+			use.Consumers-- // the one that counts is no reader's
+		}
 		if s.Config != nil {
 			use.MaxBytes = max(s.Config.MaxBytes, 0)
 		}

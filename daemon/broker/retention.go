@@ -34,14 +34,14 @@ func (b *Broker) Purge(ctx context.Context, expiries []Expiry) error {
 	}
 	var errs []error
 	for _, e := range expiries {
-		if err := purge(ctx, js, e); err != nil {
+		if err := b.purge(ctx, js, e); err != nil {
 			errs = append(errs, fmt.Errorf("purge expired frames of room %s: %w", e.Room, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func purge(ctx context.Context, js jetstream.JetStream, e Expiry) error {
+func (b *Broker) purge(ctx context.Context, js jetstream.JetStream, e Expiry) error {
 	stream, err := js.Stream(ctx, bus.Stream(bus.Shard(e.Room)))
 	if err != nil {
 		return err
@@ -50,7 +50,13 @@ func purge(ctx context.Context, js jetstream.JetStream, e Expiry) error {
 	if err != nil {
 		return err
 	}
-	return stream.Purge(ctx, jetstream.WithPurgeSubject(bus.RoomSubject(e.Room, true)), jetstream.WithPurgeSequence(keep))
+	purge := func() error {
+		return stream.Purge(ctx, jetstream.WithPurgeSubject(bus.RoomSubject(e.Room, true)), jetstream.WithPurgeSequence(keep))
+	}
+	if b.tally == nil {
+		return purge()
+	}
+	return b.tally.purging(ctx, e.Room, keep, purge)
 }
 
 // firstSince returns the sequence of the first message stored at t or later, one

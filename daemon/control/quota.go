@@ -8,8 +8,7 @@ import (
 // checkQuota refuses a record that makes somebody an owner of more rooms than
 // they may have, or that puts somebody else than its sender into more.
 //
-// A bus with fewer rooms than an identity may have needs no counting; beyond,
-// it costs as much as those who are added have rooms.
+// A bus with fewer rooms than an identity may have needs no look at the members.
 func (s *Server) checkQuota(rec *room.Record, sender bus.ID) error {
 	before, known := s.cfg.View.Room(rec.Room)
 	if known && (before.Epoch >= rec.Epoch || !before.Authority(rec.Signer).IsAuthority()) {
@@ -31,7 +30,7 @@ func (s *Server) checkQuota(rec *room.Record, sender bus.ID) error {
 		if !owns && !joins {
 			continue
 		}
-		member, owner := s.countRooms(m.ID)
+		member, owner := s.cfg.View.CountRooms(m.ID)
 		switch {
 		case owns && over(owner+1, limits.OwnedRooms):
 			return bus.Errorf(bus.CodeQuota, "check quota: %s owns %d rooms, and %d is all an identity may", m.ID, owner, limits.OwnedRooms)
@@ -40,14 +39,4 @@ func (s *Server) checkQuota(rec *room.Record, sender bus.ID) error {
 		}
 	}
 	return nil
-}
-
-func (s *Server) countRooms(id bus.ID) (member, owner int) {
-	list := s.cfg.View.RoomsOf(id)
-	for _, m := range list {
-		if m.Role == bus.RoleOwner {
-			owner++
-		}
-	}
-	return len(list), owner
 }

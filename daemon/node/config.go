@@ -65,6 +65,10 @@ type Config struct {
 	// are refused. 0 leaves it to the disk.
 	MaxShardBytes int64
 
+	// UserBytes bounds what the persisted rooms of an owner store; beyond it,
+	// messages to them are refused. See package quota. 0 is no limit.
+	UserBytes int64
+
 	// Blobs bounds the blobs that the node keeps; BlobLife is how long it keeps
 	// one, 0 is until somebody removes it.
 	Blobs    blobs.Limits
@@ -160,6 +164,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MaxShardBytes < 0 {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: %d bytes a shard", c.MaxShardBytes)
+	}
+	if c.UserBytes < 0 {
+		return c, bus.Errorf(bus.CodeUsage, "configure node: %d bytes a user", c.UserBytes)
 	}
 	if c.BlobLife < 0 {
 		return c, bus.Errorf(bus.CodeUsage, "configure node: blobs are kept for %s", c.BlobLife)

@@ -21,6 +21,7 @@ import (
 	"github.com/enmanuel/unibus/daemon/control"
 	"github.com/enmanuel/unibus/daemon/logs"
 	"github.com/enmanuel/unibus/daemon/metrics"
+	"github.com/enmanuel/unibus/daemon/quota"
 	"github.com/enmanuel/unibus/lib/api"
 	"github.com/enmanuel/unibus/lib/audit"
 	"github.com/enmanuel/unibus/lib/bus"
@@ -41,6 +42,7 @@ type Node struct {
 	audit   *audit.Log
 	dir     *directory.Directory
 	view    *directory.View
+	quota   *quota.Quota // nil without [Config].UserBytes
 	broker  *broker.Broker
 	access  *access.Access
 	blobs   blobs.Store
@@ -88,7 +90,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 // start begins each part after what it stands on; Stop undoes them in reverse.
 func (n *Node) start(ctx context.Context) error {
 	for _, begin := range []func(context.Context) error{
-		n.claimDir, n.loadCertificate, n.openStore, n.openAudit, n.openBlobs, n.bootstrap, n.bootstrapEntry, n.warnOfNoAdmin, n.follow, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.watchPosture, n.serveWatchers,
+		n.claimDir, n.loadCertificate, n.openStore, n.openAudit, n.openBlobs, n.bootstrap, n.bootstrapEntry, n.warnOfNoAdmin, n.follow, n.startQuota, n.startBroker, n.startLease, n.admitMembers, n.serveControl, n.watchPosture, n.serveWatchers,
 	} {
 		if err := begin(ctx); err != nil {
 			return err
@@ -296,8 +298,23 @@ func (n *Node) follow(ctx context.Context) error {
 	return nil
 }
 
+// startQuota is to count what rooms store, where that is limited.
+func (n *Node) startQuota(context.Context) error {
+	if n.cfg.UserBytes == 0 {
+		return nil
+	}
+	n.quota = quota.New(quota.Config{Limit: n.cfg.UserBytes, View: n.view, Logger: n.log.With("part", "quota")})
+	n.onStop(func(context.Context) error { n.quota.Close(); return nil })
+	return nil
+}
+
 func (n *Node) startBroker(ctx context.Context) error {
+	var ledger broker.Ledger
+	if n.quota != nil {
+		ledger = n.quota
+	}
 	b, err := broker.Start(ctx, broker.Config{
+		Ledger:        ledger,
 		Name:          n.cfg.Name,
 		StoreDir:      filepath.Join(n.cfg.DataDir, "jetstream"),
 		Listen:        n.cfg.NATSListen,

@@ -38,6 +38,7 @@ const (
 	flagBootstrapAdmin = "bootstrap-admin"
 	flagBootstrapEntry = "bootstrap-entry"
 	flagMaxShardBytes  = "max-shard-bytes"
+	flagUserBytes      = "user-bytes"
 	flagMaxRooms       = "max-rooms"
 	flagMaxMemberships = "max-memberships"
 	flagMetricsListen  = "metrics-listen"
@@ -63,6 +64,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: flagBootstrapAdmin, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ADMIN"}, Usage: "make `[HANDLE:]SIGNPUB` an admin if there is none yet"},
 		&cli.StringFlag{Name: flagBootstrapEntry, EnvVars: []string{"UNIBUSD_BOOTSTRAP_ENTRY"}, Usage: "store the directory `ENTRY` that the bus root signed if its handle has none yet"},
 		&cli.Int64Flag{Name: flagMaxShardBytes, EnvVars: []string{"UNIBUSD_MAX_SHARD_BYTES"}, DefaultText: "the disk", Usage: fmt.Sprintf("refuse messages once one of the %d streams holds `BYTES`", bus.Shards)},
+		&cli.Int64Flag{Name: flagUserBytes, EnvVars: []string{"UNIBUSD_USER_BYTES"}, DefaultText: "no limit", Usage: "refuse messages to the rooms of an owner whose rooms store `BYTES`"},
 		&cli.IntFlag{Name: flagMaxRooms, EnvVars: []string{"UNIBUSD_MAX_ROOMS"}, Value: control.DefaultOwnedRooms, Usage: "let an identity own `N` rooms; -1 is any number"},
 		&cli.IntFlag{Name: flagMaxMemberships, EnvVars: []string{"UNIBUSD_MAX_MEMBERSHIPS"}, Value: control.DefaultMemberships, Usage: "let others put an identity into `N` rooms; -1 is any number"},
 		&cli.StringFlag{Name: flagMetricsListen, EnvVars: []string{"UNIBUSD_METRICS_LISTEN"}, DefaultText: "the local door only", Usage: "let everybody who reaches `HOST:PORT` read metrics there"},
@@ -162,6 +164,7 @@ func config(c *cli.Call, logger *slog.Logger) (node.Config, error) {
 		NATSListen:    c.String(flagNATSListen),
 		Socket:        c.Path(flagSocket),
 		MaxShardBytes: c.Int64(flagMaxShardBytes),
+		UserBytes:     c.Int64(flagUserBytes),
 		MetricsListen: c.String(flagMetricsListen),
 		DebugListen:   c.String(flagDebugListen),
 		Blobs:         blobs.Limits{Blob: c.Int64(flagMaxBlobBytes), User: c.Int64(flagBlobQuota), Total: c.Int64(flagBlobTotal)},
@@ -287,7 +290,7 @@ func settings(c *cli.Call) error {
 	rows := make([][]string, len(all))
 	for i, s := range all {
 		value := s.Value
-		if value == "" || s.Name == flagMaxShardBytes && value == strconv.Itoa(0) {
+		if value == "" || (s.Name == flagMaxShardBytes || s.Name == flagUserBytes) && value == strconv.Itoa(0) {
 			value = "-"
 		}
 		rows[i] = []string{s.Name, value, s.Source, s.Variable}

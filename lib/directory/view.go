@@ -34,6 +34,7 @@ type View struct {
 	transports map[bus.TransportPub]bus.ID // zero where several identities claim the key
 	rooms      map[bus.RoomID]*room.Record
 	memberOf   map[bus.ID][]bus.RoomID
+	owned      map[bus.ID]int // rooms that an identity is an owner of
 	active     int
 	leases     map[string]time.Time
 	applied    store.Revision // everything up to here shows and was delivered
@@ -50,6 +51,7 @@ func newView(d *Directory, stop context.CancelFunc) *View {
 		transports: make(map[bus.TransportPub]bus.ID),
 		rooms:      make(map[bus.RoomID]*room.Record),
 		memberOf:   make(map[bus.ID][]bus.RoomID),
+		owned:      make(map[bus.ID]int),
 		leases:     make(map[string]time.Time),
 	}
 }
@@ -143,6 +145,14 @@ func (v *View) RoomsOf(id bus.ID) []Membership {
 		list = append(list, Membership{Room: r, Role: rec.Role(id), Persisted: rec.Policy.Persisted()})
 	}
 	return list
+}
+
+// CountRooms returns how many rooms have the identity as a member, and how many
+// of them as an owner.
+func (v *View) CountRooms(id bus.ID) (member, owner int) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return len(v.memberOf[id]), v.owned[id]
 }
 
 // Counts returns how many active users and how many rooms there are.
@@ -274,6 +284,8 @@ func (v *View) setRoom(r bus.RoomID, after *room.Record) {
 		v.mu.Unlock()
 		return
 	}
+	v.countOwners(before, -1)
+	v.countOwners(after, +1)
 	if before != nil {
 		for _, m := range before.Members() {
 			if after == nil || !after.Role(m.ID).Valid() {
@@ -293,6 +305,18 @@ func (v *View) setRoom(r bus.RoomID, after *room.Record) {
 	}
 	v.mu.Unlock()
 	v.tell(Change{Kind: ChangeRoom, Room: r, RoomBefore: before, RoomAfter: after})
+}
+
+// countOwners counts a room for its owners, or no longer; rec may be nil.
+func (v *View) countOwners(rec *room.Record, by int) {
+	if rec == nil {
+		return
+	}
+	for _, id := range rec.Owners() {
+		if v.owned[id] += by; v.owned[id] == 0 {
+			delete(v.owned, id)
+		}
+	}
 }
 
 func (v *View) leave(id bus.ID, r bus.RoomID) {

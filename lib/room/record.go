@@ -320,6 +320,17 @@ func (r *Record) Members() []Member {
 	return list
 }
 
+// Owners returns the members who are owners, ascending by id.
+func (r *Record) Owners() []bus.ID {
+	var list []bus.ID
+	for m := range r.each() {
+		if m.Role == bus.RoleOwner {
+			list = append(list, m.ID)
+		}
+	}
+	return list
+}
+
 // MemberCount returns how many members there are.
 func (r *Record) MemberCount() int { return r.memberCount() }
 
