@@ -42,18 +42,18 @@ type Quota struct {
 	stop  func()
 
 	mu     sync.RWMutex
-	rooms  map[string]*room // by token
-	owners map[bus.ID]*owner
+	rooms  map[string]*roomUse // by token
+	owners map[bus.ID]*ownerUse
 }
 
-// room is what is known of one room.
-type room struct {
+// roomUse is what is known of one room.
+type roomUse struct {
 	bytes  int64
 	owners []bus.ID // none while the view does not have the room
 }
 
-// owner is what is known of one who owns rooms that store something.
-type owner struct {
+// ownerUse is what is known of one who owns rooms that store something.
+type ownerUse struct {
 	bytes int64
 	told  level
 }
@@ -82,7 +82,7 @@ func (q *Quota) levelOf(bytes int64) level {
 func New(cfg Config) *Quota {
 	q := &Quota{
 		limit: cfg.Limit, view: cfg.View, log: cfg.Logger,
-		rooms: make(map[string]*room), owners: make(map[bus.ID]*owner),
+		rooms: make(map[string]*roomUse), owners: make(map[bus.ID]*ownerUse),
 	}
 	q.stop = q.view.OnChange(func(c directory.Change) {
 		if c.Kind == directory.ChangeRoom {
@@ -113,7 +113,7 @@ func (q *Quota) follow(id bus.RoomID) {
 		if len(owners) == 0 {
 			return
 		}
-		r = &room{}
+		r = &roomUse{}
 		q.rooms[token] = r
 	}
 	if slices.Equal(owners, r.owners) {
@@ -140,7 +140,7 @@ func (q *Quota) Stored(token string, bytes int64) {
 	defer q.mu.Unlock()
 	r := q.rooms[token]
 	if r == nil {
-		r = &room{}
+		r = &roomUse{}
 		q.rooms[token] = r
 	}
 	r.bytes += bytes
@@ -149,7 +149,7 @@ func (q *Quota) Stored(token string, bytes int64) {
 }
 
 // forget drops a room that neither stores anything nor is in the view.
-func (q *Quota) forget(token string, r *room) {
+func (q *Quota) forget(token string, r *roomUse) {
 	if r.bytes == 0 && len(r.owners) == 0 {
 		delete(q.rooms, token)
 	}
@@ -164,7 +164,7 @@ func (q *Quota) charge(owners []bus.ID, bytes int64) {
 	for _, id := range owners {
 		o := q.owners[id]
 		if o == nil {
-			o = &owner{}
+			o = &ownerUse{}
 			q.owners[id] = o
 		}
 		o.bytes += bytes
@@ -180,7 +180,7 @@ func (q *Quota) charge(owners []bus.ID, bytes int64) {
 }
 
 // tell logs once for each level on the way up, and once when there is room again.
-func (q *Quota) tell(id bus.ID, o *owner, now level) {
+func (q *Quota) tell(id bus.ID, o *ownerUse, now level) {
 	handle := bus.Handle("?")
 	if u, ok := q.view.UserByID(id); ok {
 		handle = u.Handle

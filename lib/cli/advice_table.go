@@ -99,8 +99,8 @@ var rightsAdvice = map[bus.Code]Advice{
 	bus.CodeQuota: {
 		Exit: ExitDenied,
 		Hint: "ask an administrator of the bus",
-		Why:  "A limit of the node is reached: the bytes of a shard, which refuses new messages rather than dropping old ones, the rooms, memberships or sessions of one identity, or the bytes of blobs of one user or of all.",
-		Do:   "Have messages purged earlier (a shorter max age) or the operator raise --max-shard-bytes, --blob-quota or --blob-total; leave rooms, or end sessions, that nobody needs.",
+		Why:  "A limit of the node is reached: the bytes of a shard or of the rooms of an owner, where new messages are refused rather than old ones dropped, the rooms, memberships or sessions of one identity, or the bytes of blobs of one user or of all.",
+		Do:   "Have messages purged earlier (a shorter max age) or the operator raise --max-shard-bytes, --user-bytes, --blob-quota or --blob-total; leave rooms, or end sessions, that nobody needs.",
 	},
 	bus.CodeClockSkew: {
 		Exit: ExitDenied,

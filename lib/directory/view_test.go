@@ -183,6 +183,15 @@ func TestRoomsOfFollowTheHeads(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("have %v, want %v", got, want)
 		}
+		owned := 0
+		for _, m := range want {
+			if m.Role == bus.RoleOwner {
+				owned++
+			}
+		}
+		if member, owner := v.CountRooms(p.ID()); member != len(want) || owner != owned {
+			t.Errorf("in %d rooms, of which %d are owned; want %d and %d", member, owner, len(want), owned)
+		}
 	}
 	in := func(s *room.Signed, role bus.Role) Membership { return Membership{s.Record.Room, role, true} }
 	check(alice, in(one, bus.RoleOwner), in(two, bus.RoleOwner))
@@ -426,6 +435,15 @@ func TestViewsAgreeWithTheStore(t *testing.T) {
 					if role := s.Record.Role(p.ID()); role.Valid() {
 						in[s.Record.Room] = role
 					}
+				}
+				owned := 0
+				for _, role := range in {
+					if role == bus.RoleOwner {
+						owned++
+					}
+				}
+				if member, owner := v.CountRooms(p.ID()); member != len(in) || owner != owned {
+					rt.Fatalf("%s is in %d rooms and owns %d, want %d and %d", stored.Handle, member, owner, len(in), owned)
 				}
 				for _, m := range v.RoomsOf(p.ID()) {
 					if in[m.Room] != m.Role {

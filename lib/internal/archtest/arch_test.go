@@ -59,6 +59,10 @@ var rules = []rule{
 		why: "a store of blobs keeps bytes and knows neither requests nor rooms",
 	},
 	{
+		who: []string{"daemon/quota"}, what: []string{"lib/...", "daemon/...", "tools/..."}, allow: []string{"lib/bus", "lib/directory"},
+		why: "a quota knows rooms and owners, and neither streams nor requests",
+	},
+	{
 		who: []string{"lib/httpsig", "lib/api"}, what: []string{"lib/...", "daemon/...", "tools/..."},
 		allow: []string{"lib/bus", "lib/wire"},
 		why:   "the control plane's wire format stands on bus and wire, so that both ends can link it",
