@@ -52,6 +52,8 @@ const (
 	tallyBatch   = 512              // messages asked for at once
 	tallyExpires = 30 * time.Second // how long the server holds such a request
 	tallyPause   = time.Second      // before a shard is followed again after a failure
+	// tallyLost is when such a request or its answer must have been lost.
+	tallyLost = tallyExpires + 30*time.Second
 	// tallyIdle is when the server forgets a consumer that nobody asks.
 	tallyIdle = 5 * time.Minute
 	// recountTime bounds looking again at what a failed purge left.
@@ -180,19 +182,30 @@ func (t *tally) read(ctx context.Context, shard int, filter string, from uint64,
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
+	next := "$JS.API.CONSUMER.MSG.NEXT." + info.Stream + "." + info.Name
+	return t.pull(ctx, next, sub.Subject, arrived, filter != "", each)
+}
+
+// pull asks a consumer for messages until each has enough of them or, if it is
+// to end then, there are no more.
+func (t *tally) pull(ctx context.Context, next, inbox string, arrived <-chan *nats.Msg, ends bool, each func(stored) bool) error {
 	request, err := json.Marshal(server.JSApiConsumerGetNextRequest{Batch: tallyBatch, Expires: tallyExpires})
 	if err != nil {
 		return err
 	}
-	next := "$JS.API.CONSUMER.MSG.NEXT." + info.Stream + "." + info.Name
+	lost := time.NewTimer(tallyLost)
+	defer lost.Stop()
 	for {
-		if err := t.nc.PublishRequest(next, sub.Subject, request); err != nil {
+		if err := t.nc.PublishRequest(next, inbox, request); err != nil {
 			return err
 		}
+		lost.Reset(tallyLost)
 		for range tallyBatch {
 			var msg *nats.Msg
 			select {
 			case msg = <-arrived:
+			case <-lost.C:
+				return errors.New("read stream: no answer")
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -200,7 +213,7 @@ func (t *tally) read(ctx context.Context, shard int, filter string, from uint64,
 				if status := msg.Header.Get("Status"); status != "408" {
 					return fmt.Errorf("read stream: status %.3q: %.80q", status, msg.Header.Get("Description"))
 				}
-				if filter != "" {
+				if ends {
 					return nil
 				}
 				break
