@@ -154,8 +154,8 @@ var cardLies = []lie{
 			in := s.read(d.his, client.Now)
 			marker := s.secret("message")
 			s.publish(d.hers, marker) // truly hers, and signed with the one key that both cards have
-			s.must(in.until(marker))
-			return d.bob.event(client.EventSecurity)
+			_, err := in.wait(func(bodies []string, errs []error) bool { return len(bodies)+len(errs) > 0 })
+			return err
 		},
 	},
 }
