@@ -3,7 +3,6 @@ package vectors
 import (
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/hpke"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -150,15 +149,7 @@ func (ref *BlobRef) fileKey(header []byte) ([]byte, error) {
 	if !ok1 || !ok2 || err1 != nil || err2 != nil || err3 != nil {
 		return nil, refuse("blob_mismatch", "header", "is not one stanza and its MAC")
 	}
-	private, err := hpke.MLKEM768X25519().NewPrivateKey(ref.Seed)
-	if err != nil {
-		return nil, err
-	}
-	recipient, err := hpke.NewRecipient(enc, private, hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), []byte("age-encryption.org/mlkem768x25519"))
-	if err != nil {
-		return nil, err
-	}
-	fileKey, err := recipient.Open(nil, body)
+	fileKey, err := openHPKE(ref.Seed, []byte("age-encryption.org/mlkem768x25519"), append(enc, body...), nil, 3)
 	if err != nil || len(fileKey) != 16 {
 		return nil, refuse("blob_mismatch", "header", "the stanza does not open")
 	}

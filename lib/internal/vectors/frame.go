@@ -90,14 +90,16 @@ func (rd *Reader) Open(b []byte) (*Inner, error) {
 		return nil, err
 	}
 	switch {
-	case f.Suite != rd.Suite || f.Flags != rd.Flags:
-		return nil, refuse("policy", "suite", "%d with flags %#x in a room of %d with %#x", f.Suite, f.Flags, rd.Suite, rd.Flags)
+	case f.Suite != rd.Suite:
+		return nil, refuse("policy", "suite", "%d in a room of %d", f.Suite, rd.Suite)
 	case f.RoomID != rd.RoomID || f.Sender != ID(rd.SignPub):
 		return nil, refuse("misrouted", "sender", "%x in room %x", f.Sender, f.RoomID)
 	case f.Epoch != rd.Epoch:
 		return nil, refuse("epoch_unknown", "epoch", "%d", f.Epoch)
 	case !bytes.Equal(f.EpochTag[:], rd.RecordHash[:8]):
 		return nil, refuse("fork", "epoch_tag", "%x of record %x", f.EpochTag, rd.RecordHash)
+	case f.Flags != rd.Flags:
+		return nil, refuse("policy", "flags", "%#x in an epoch of %#x", f.Flags, rd.Flags)
 	}
 	inner := f.CT
 	if rd.Suite != 0 {
@@ -170,12 +172,14 @@ func ParseInner(b []byte, padded bool) (*Inner, error) {
 
 func readMessage(r *reader) (m Message) {
 	var last []byte
+	before := r.off + 2
 	r.list("headers", 2, func() {
 		kv := KeyValue{r.blob("key", 1), r.blob("value", 2)}
 		r.check(len(kv.Key) > 0, "key", "is empty")
 		r.check(ascends(last, kv.Key), "key", "%q does not ascend", kv.Key)
 		m.Headers, last = append(m.Headers, kv), kv.Key
 	})
+	r.check(r.off-before <= 16384, "headers", "have %d bytes", r.off-before)
 	m.Body = r.blob("body", 4)
 	return m
 }

@@ -60,6 +60,7 @@ type Record struct {
 // ParseRecord reads and verifies a record. Codes: malformed, policy, weak_key, bad_signature.
 func ParseRecord(b []byte) (*Record, error) {
 	r := newReader(b)
+	r.check(len(b) <= 16384, "record", "has %d bytes", len(b))
 	r.head(2)
 	rec := &Record{RoomID: r.hash("room_id"), Epoch: r.uint("epoch", 8), Prev: r.hash("prev"),
 		Created: r.uint("created", 8), NotAfter: r.uint("not_after", 8), Salt: r.take("salt", 16),
@@ -79,6 +80,7 @@ func ParseRecord(b []byte) (*Record, error) {
 
 // sealed reads what the room's suite seals: name and history key.
 func (rec *Record) sealed(r *reader) {
+	at := r.off + 2
 	r.list("name_ct", 2, func() {
 		if rec.encrypted() {
 			rec.NameNonce = r.take("name_nonce", nonceSize)
@@ -87,29 +89,27 @@ func (rec *Record) sealed(r *reader) {
 			rec.Name = r.rest("name")
 		}
 	})
+	n := r.off - at
+	r.check(!rec.encrypted() || 41 <= n && n <= 240, "name_ct", "has %d bytes", n)
+	at = r.off + 1
 	r.list("history_ct", 1, func() {
 		rec.HistoryNonce = r.take("history_nonce", nonceSize)
 		rec.History = r.take("history_sealed", 32+tagSize)
 	})
 	due := rec.Flags&FlagHistory != 0 && rec.Epoch > 0 && rec.encrypted()
-	r.check(due == (rec.History != nil), "history_ct", "is there: %t, is due: %t", rec.History != nil, due)
+	n = r.off - at
+	r.check(due && n == 72 || !due && n == 0, "history_ct", "has %d bytes, is due: %t", n, due)
 }
 
 func (rec *Record) lists(r *reader) {
 	var last []byte
-	owners := 0
 	r.list("authorities", 2, func() {
 		a := Authority{r.key("authority_sign_pub"), byte(r.uint("authority_role", 1))}
 		r.check(ascends(last, a.SignPub[:]), "authority_sign_pub", "%x does not ascend", a.SignPub)
 		r.check(a.Role == RoleAdmin || a.Role == RoleOwner, "authority_role", "is %d", a.Role)
-		if a.Role == RoleOwner {
-			owners++
-		}
 		rec.Authorities, last = append(rec.Authorities, a), a.SignPub[:]
 	})
-	if owners == 0 || len(rec.Authorities) > 16 {
-		r.fail("policy", "authorities", "%d, of which %d owners", len(rec.Authorities), owners)
-	}
+	r.check(len(rec.Authorities) <= 16, "authorities", "are %d", len(rec.Authorities))
 	rec.MembersHash = r.hash("members_hash")
 
 	last = nil
@@ -121,12 +121,14 @@ func (rec *Record) lists(r *reader) {
 		r.check(ascends(last, at), "cut_session", "%x does not ascend", at)
 		rec.Cuts, last = append(rec.Cuts, c), at
 	})
+	r.check(len(rec.Cuts) <= 256, "cut", "are %d", len(rec.Cuts))
 	last = nil
 	r.list("resolves", 1, func() {
 		h := r.hash("resolved_record_hash")
 		r.check(ascends(last, h[:]), "resolved_record_hash", "%x does not ascend", h)
 		rec.Resolves, last = append(rec.Resolves, h), h[:]
 	})
+	r.check(len(rec.Resolves) <= 4, "resolves", "are %d", len(rec.Resolves))
 }
 
 // policy checks what the fields say about each other.
@@ -142,8 +144,9 @@ func (rec *Record) policy(r *reader) {
 	if rec.GraceS > 30 {
 		r.fail("policy", "grace_s", "is %d", rec.GraceS)
 	}
+	r.check(rec.encrypted() != (rec.KeyCommitment == zero), "key_commitment", "is %x, encrypted: %t", rec.KeyCommitment, rec.encrypted())
+	r.check(!first || len(rec.Cuts)+len(rec.Resolves) == 0, "cut", "or resolves in epoch 0")
 	if !rec.encrypted() {
-		r.check(rec.KeyCommitment == zero, "key_commitment", "is not zero in a room without encryption")
 		r.check(isName(rec.Name), "name", "%q", rec.Name)
 	}
 }
@@ -234,23 +237,37 @@ func (rec *Record) checkKey(key []byte) error {
 	return nil
 }
 
-// Follows checks that a record may stand behind head, as far as the two say without members: place, room, authority,
-// and that encryption stays. Codes: gap, fork, not_authority, transition.
+// Begins checks that a record may be the first of a room. Codes: gap, not_authority.
+func (rec *Record) Begins() error {
+	if rec.Epoch != 0 {
+		return refuse("gap", "epoch", "%d at the beginning", rec.Epoch)
+	}
+	if !slices.Contains(rec.Authorities, Authority{rec.SignerPub, RoleOwner}) {
+		return refuse("not_authority", "signer", "%x is no owner", rec.SignerPub)
+	}
+	return nil
+}
+
+// Follows checks that a record may stand behind head, as far as the two say without members: room, place, authority,
+// that encryption stays and that an owner is left. Codes: misrouted, gap, fork, not_authority, transition.
 func (rec *Record) Follows(head *Record) error {
+	if rec.RoomID != head.ID() {
+		return refuse("misrouted", "room_id", "is %x in room %x", rec.RoomID, head.ID())
+	}
 	if rec.Epoch != head.Epoch+1 {
 		return refuse("gap", "epoch", "%d behind %d", rec.Epoch, head.Epoch)
 	}
 	if rec.Prev != head.Hash {
 		return refuse("fork", "prev", "is %x, and the head %x", rec.Prev, head.Hash)
 	}
-	if rec.RoomID != head.ID() {
-		return refuse("malformed", "room_id", "is %x in room %x", rec.RoomID, head.ID())
-	}
 	if !head.hasAuthority(rec.SignerPub) {
 		return refuse("not_authority", "signer", "%x is none of the head", rec.SignerPub)
 	}
 	if rec.Suite != head.Suite || rec.encrypted() != head.encrypted() {
 		return refuse("transition", "suite", "%d with flags %#x behind %d with %#x", rec.Suite, rec.Flags, head.Suite, head.Flags)
+	}
+	if !slices.ContainsFunc(rec.Authorities, func(a Authority) bool { return a.Role == RoleOwner }) {
+		return refuse("transition", "authorities", "have no owner")
 	}
 	return nil
 }
@@ -271,7 +288,7 @@ type Member struct {
 	SealedHash   Hash32
 }
 
-// ParseMembers reads a member list. Codes: malformed, policy.
+// ParseMembers reads a member list. Code: malformed.
 func ParseMembers(b []byte) ([]Member, []Field, error) {
 	r := newReader(b)
 	var list []Member
@@ -282,20 +299,18 @@ func ParseMembers(b []byte) ([]Member, []Field, error) {
 		r.check(m.Role >= RoleReader && m.Role <= RoleOwner, "role", "is %d", m.Role)
 		list, last = append(list, m), m.ID[:]
 	})
-	if len(list) > 1024 {
-		r.fail("policy", "members", "are %d", len(list))
-	}
+	r.check(len(list) <= 1024, "members", "are %d", len(list))
 	return list, r.fields, r.done()
 }
 
 // CheckMembers checks that a member list is the record's. Codes: members_mismatch, malformed.
 func (rec *Record) CheckMembers(b []byte) ([]Member, error) {
+	if h := Hash("members", b); h != rec.MembersHash {
+		return nil, refuse("members_mismatch", "members_hash", "is %x, and of the list %x", rec.MembersHash, h)
+	}
 	list, _, err := ParseMembers(b)
 	if err != nil {
 		return nil, err
-	}
-	if h := Hash("members", b); h != rec.MembersHash {
-		return nil, refuse("members_mismatch", "members_hash", "is %x, and of the list %x", rec.MembersHash, h)
 	}
 	roles := map[Hash32]byte{}
 	for _, a := range rec.Authorities {
@@ -303,7 +318,7 @@ func (rec *Record) CheckMembers(b []byte) ([]Member, error) {
 	}
 	for _, m := range list {
 		if m.Role >= RoleAdmin && roles[m.ID] != m.Role {
-			return nil, refuse("malformed", "role", "of %x is %d, and as an authority %d", m.ID, m.Role, roles[m.ID])
+			return nil, refuse("members_mismatch", "role", "of %x is %d, and as an authority %d", m.ID, m.Role, roles[m.ID])
 		}
 		if rec.encrypted() == (m.SealedHash == Hash32{}) {
 			return nil, refuse("malformed", "sealed_hash", "of %x is %x", m.ID, m.SealedHash)
@@ -313,7 +328,7 @@ func (rec *Record) CheckMembers(b []byte) ([]Member, error) {
 		}
 	}
 	if len(roles) > 0 {
-		return nil, refuse("malformed", "authorities", "%d are no members of their role", len(roles))
+		return nil, refuse("members_mismatch", "authorities", "%d are no members of their role", len(roles))
 	}
 	return list, nil
 }
@@ -326,7 +341,7 @@ func (rec *Record) SealInfo(m Member) []byte {
 // OpenKey opens the epoch key sealed to a member with the HPKE seed of the member's card. Codes: sealed_mismatch,
 // decrypt, key_mismatch.
 func (rec *Record) OpenKey(m Member, seed, sealed []byte) ([]byte, error) {
-	if h := Hash("sealed-hash", sealed); h != m.SealedHash || len(sealed) != sealedKeySize {
+	if h := Hash("sealed-hash", sealed); h != m.SealedHash {
 		return nil, refuse("sealed_mismatch", "sealed_hash", "is %x, and of the %d bytes %x", m.SealedHash, len(sealed), h)
 	}
 	key, err := OpenSealed(seed, rec.SealInfo(m), sealed)

@@ -51,6 +51,9 @@ func (c chain) genesis(t *testing.T, v *vector) {
 	rec := c.record(t, v.Name)
 	c.openName(t, v, rec, v.input(t, "epoch_key"))
 	same(t, "sig", rec.Sig, Sign(c.alice.SignSeed, "record", rec.Signed))
+	if err := rec.Begins(); err != nil {
+		t.Error(err)
+	}
 	c.hashes(t, v, rec)
 }
 

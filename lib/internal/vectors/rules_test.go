@@ -169,8 +169,8 @@ func TestRecordsOutOfPlaceAreRefused(t *testing.T) {
 	record := func(name string) Record { return *must[*Record](t)(ParseRecord(room[name].bytes(t))) }
 	for want, change := range map[string]func(head, next *Record){
 		"gap":           func(_, next *Record) { next.Epoch++ },
-		"fork":          func(head, _ *Record) { head.Hash[0] ^= 1 },
-		"malformed":     func(_, next *Record) { next.RoomID[0] ^= 1 },
+		"fork":          func(_, next *Record) { next.Prev[0] ^= 1 },
+		"misrouted":     func(_, next *Record) { next.RoomID[0] ^= 1 },
 		"not_authority": func(head, _ *Record) { head.Authorities = nil },
 		"transition":    func(_, next *Record) { next.Suite = 2 },
 	} {
@@ -178,6 +178,47 @@ func TestRecordsOutOfPlaceAreRefused(t *testing.T) {
 		change(&head, &next)
 		if err := next.Follows(&head); code(err) != want {
 			t.Errorf("%v, not %s", err, want)
+		}
+	}
+}
+
+// Records are refused with the code that the page gives, also where they are signed.
+func TestRecordsThatBreakARuleAreRefused(t *testing.T) {
+	room, alice := readVectors(t, roomFile), readCast(t).alice
+	head := must[*Record](t)(ParseRecord(room["genesis"].bytes(t)))
+	for _, tt := range []struct {
+		what, record, want string
+		change             map[string][]byte
+	}{
+		{"unknown role", "successor", "malformed", map[string][]byte{"authority_role": {2}}},
+		{"no owner", "successor", "transition", map[string][]byte{"authority_role": {RoleAdmin}}},
+		{"no owner at the beginning", "genesis", "not_authority", map[string][]byte{"authority_role": {RoleAdmin}}},
+		{"no history", "successor", "malformed", map[string][]byte{"history_ct_length": {0}, "history_nonce": {}, "history_sealed": {}}},
+		{"short history", "successor", "malformed", map[string][]byte{"history_ct_length": {71}, "history_sealed": make([]byte, 47)}},
+		{"empty name", "successor", "malformed", map[string][]byte{"name_ct_length": {0, 40}, "name_sealed": make([]byte, 16)}},
+		{"no commitment", "successor", "malformed", map[string][]byte{"key_commitment": make([]byte, 32)}},
+		{"unknown flag", "successor", "policy", map[string][]byte{"flags": {0x1f}}},
+		{"no life", "successor", "malformed", map[string][]byte{"not_after": make([]byte, 8)}},
+		{"no life to speak of, but earlier than the head", "successor", "", map[string][]byte{"created": u64(1), "not_after": u64(2)}},
+	} {
+		var b []byte
+		for _, f := range must[*Record](t)(ParseRecord(room[tt.record].bytes(t))).Fields {
+			if value, ok := tt.change[f.Name]; ok {
+				f.Value = value
+			}
+			if f.Name != "sig" {
+				b = append(b, f.Value...)
+			}
+		}
+		rec, err := ParseRecord(append(b, Sign(alice.SignSeed, "record", b)...))
+		switch {
+		case err == nil && tt.record == "genesis":
+			err = rec.Begins()
+		case err == nil:
+			err = rec.Follows(head)
+		}
+		if code(err) != tt.want {
+			t.Errorf("%s: %v, not %q", tt.what, err, tt.want)
 		}
 	}
 }

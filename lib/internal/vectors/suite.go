@@ -3,8 +3,6 @@ package vectors
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/ecdh"
-	"crypto/hpke"
 	"crypto/subtle"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -13,11 +11,6 @@ import (
 const (
 	nonceSize = 24
 	tagSize   = 16
-
-	kemID         = 0x647a // MLKEM768-X25519
-	kemSeedSize   = 32
-	mlkemSize     = 1184 // what the public key has in front of its X25519 half
-	sealedKeySize = 1120 + 32 + tagSize
 )
 
 // AEAD is the cipher of a suite that has one, under a key of 32 bytes: nonces of 24 bytes, tags of 16.
@@ -87,46 +80,4 @@ func (x *xaes) Seal(dst, nonce, plaintext, aad []byte) []byte {
 
 func (x *xaes) Open(dst, nonce, ciphertext, aad []byte) ([]byte, error) {
 	return x.gcm(nonce).Open(dst, nonce[12:], ciphertext, aad)
-}
-
-// KEMPub is the public key of an HPKE seed.
-func KEMPub(seed []byte) ([]byte, error) {
-	key, err := hpke.MLKEM768X25519().NewPrivateKey(seed)
-	if err != nil {
-		return nil, refuse("malformed", "seed", "%v", err)
-	}
-	return key.PublicKey().Bytes(), nil
-}
-
-// CheckKEMPub refuses a key that nobody can seal to; weak_key where its X25519 half is of small order.
-func CheckKEMPub(pub []byte) error {
-	if _, err := hpke.MLKEM768X25519().NewPublicKey(pub); err != nil {
-		return refuse("malformed", "kem_pub", "%v", err)
-	}
-	half, err := ecdh.X25519().NewPublicKey(pub[mlkemSize:])
-	if err != nil {
-		return refuse("malformed", "kem_pub", "%v", err)
-	}
-	// Every private key is a multiple of 8, so any of them takes a point of small order to zero, which ECDH refuses.
-	probe, err := ecdh.X25519().NewPrivateKey(append(make([]byte, 31), 1))
-	if err != nil {
-		return err
-	}
-	if _, err := probe.ECDH(half); err != nil {
-		return refuse("weak_key", "kem_pub", "X25519 half: %v", err)
-	}
-	return nil
-}
-
-// OpenSealed opens enc || ct with the HPKE seed it was sealed to. Codes: malformed (the seed), decrypt.
-func OpenSealed(seed, info, sealed []byte) ([]byte, error) {
-	key, err := hpke.MLKEM768X25519().NewPrivateKey(seed)
-	if err != nil {
-		return nil, refuse("malformed", "seed", "%v", err)
-	}
-	pt, err := hpke.Open(key, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed)
-	if err != nil {
-		return nil, refuse("decrypt", "sealed", "%v", err)
-	}
-	return pt, nil
 }

@@ -139,9 +139,7 @@ func (r *reader) key(name string) Hash32 {
 // times checks that a lifetime is positive, at most 90 days, and ends by the year 9999.
 func (r *reader) times(from, to uint64) {
 	r.check(to <= maxTime, "not_after", "%d is after the year 9999", to)
-	if from >= to || to-from > 90*86400 {
-		r.fail("policy", "not_after", "%d is not within 90 days after %d", to, from)
-	}
+	r.check(from < to && to-from <= 90*86400, "not_after", "%d is not within 90 days after %d", to, from)
 }
 
 const maxTime = 253402300799
