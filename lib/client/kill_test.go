@@ -145,7 +145,7 @@ func TestNodeIsKilledMidStream(t *testing.T) {
 			if err != nil {
 				t.Fatalf("message %d: %v", i, err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("message %d has no outcome", i)
 		}
 		if i%(n/4) == n/8 {

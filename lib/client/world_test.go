@@ -78,7 +78,7 @@ func newWorldWith(t *testing.T, change func(*world)) *world {
 
 func (w *world) start() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	n, err := node.Start(ctx, w.cfg)
 	if err != nil {
@@ -95,7 +95,7 @@ func (w *world) stop() {
 	if w.node == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := w.node.Stop(ctx); err != nil {
 		w.t.Error(err)
@@ -129,7 +129,7 @@ func (w *world) dial(id *identity.Identity, change func(*client.Config)) *client
 }
 
 func (w *world) close(c *client.Client) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := c.Close(ctx); err != nil {
 		w.t.Errorf("close: %v", err)
@@ -156,7 +156,7 @@ func (w *world) addUser(handle bus.Handle) *identity.Identity {
 
 // ctx bounds one step of a test.
 func (w *world) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	w.t.Cleanup(cancel)
 	return ctx
 }
@@ -236,7 +236,7 @@ func (in *inbox) run(seq iter.Seq2[*client.Message, error]) {
 // wait returns when until is true of what has come.
 func (in *inbox) wait(what string, until func() bool) {
 	in.t.Helper()
-	limit := time.NewTimer(30 * time.Second)
+	limit := time.NewTimer(2 * time.Minute)
 	defer limit.Stop()
 	for {
 		in.mu.Lock()
