@@ -108,6 +108,42 @@ func TestHistoryThatLeadsNowhereCostsNoKey(t *testing.T) {
 	}
 }
 
+// Who has the newest key alone reads a room whose records come in many pages: the
+// last one of a page opens by the history in the next.
+func TestHistoryThatGoesOnOnAnotherPageIsFollowed(t *testing.T) {
+	w := newWorld(t)
+	alice := w.user("alice")
+	id, file := w.kept("bob")
+	bob := w.dial(id, func(c *client.Config) { c.Keeper = file })
+	r := rotated(t, w, alice, "team", client.RoomOptions{}, bob)
+	if err := bob.RenewCard(w.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := bob.DropOldKeys(w.ctx()); err != nil || n != 1 {
+		t.Fatalf("dropped %d, %v", n, err)
+	}
+	w.close(bob)
+	proxy := newControlProxy(t, w.node.URL())
+	proxy.set(func(req *http.Request, body []byte) []byte {
+		if req.Method != http.MethodGet || req.URL.Path != api.RecordsPath(r.ID()) {
+			return body
+		}
+		return edit(t, body, func(l *api.RecordList) {
+			if len(l.Records) > 1 {
+				l.Records, l.More = l.Records[:1], true
+			}
+		})
+	})
+	again := w.dial(file.loaded(t), func(c *client.Config) { c.URLs = []string{proxy.URL} })
+	theirs, err := again.Room(w.ctx(), r.ID().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.read(theirs, client.Start).bodies(2); got[0] != "one" || got[1] != "two" {
+		t.Errorf("read %q", got)
+	}
+}
+
 // A card that is renewed while keys are sealed again to the one before leaves
 // that one's key where it is.
 func TestKeysOfACardThatWasOvertakenAreNotDropped(t *testing.T) {

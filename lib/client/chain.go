@@ -211,6 +211,9 @@ func (a *advance) extend(ctx context.Context) error {
 			from = head.Epoch + 1
 		}
 		page, err := r.fetchPage(ctx, from)
+		if err == nil {
+			page, err = a.openable(ctx, page)
+		}
 		switch {
 		case err != nil:
 			return err
@@ -300,6 +303,30 @@ func (r *Room) fetchPage(ctx context.Context, from bus.Epoch) (recordPage, error
 	}
 	if page.more && len(page.recs) == 0 {
 		return recordPage{}, bus.Errorf(bus.CodeMalformed, "read room %s: an empty page promises more", r.id)
+	}
+	return page, nil
+}
+
+// openable adds what follows to a page whose last key is sealed to an older HPKE
+// key than this member has: the history of a later record leads to it.
+func (a *advance) openable(ctx context.Context, page recordPage) (recordPage, error) {
+	r := a.room
+	for page.more && len(page.recs) < maxRecordsAtOnce {
+		last := page.recs[len(page.recs)-1]
+		if _, member := last.Member(r.client.ID()); !member || !last.Policy.Encrypted() || a.pinned && last.Epoch <= a.pin.Epoch {
+			break
+		}
+		if _, err := r.openOwn(ctx, last); !errors.Is(err, bus.ErrDecrypt) {
+			break // whatever else is wrong shows when the record's turn comes
+		}
+		next, err := r.fetchPage(ctx, last.Epoch+1)
+		if err != nil {
+			return page, err
+		}
+		if page.last, page.more = next.last, next.more; len(next.recs) == 0 {
+			break
+		}
+		page.recs = append(page.recs, next.recs...)
 	}
 	return page, nil
 }
