@@ -130,6 +130,11 @@ func TestReplayedFrame(t *testing.T) {
 	if opened, err := w.open(o, first); !errors.Is(err, ErrDuplicate) || opened != nil {
 		t.Errorf("the same frame again: %v, %v", opened, err)
 	}
+	spoiled := slices.Clone(first)
+	spoiled[len(spoiled)-1] ^= 1 // the hash leaves the signature out
+	if _, err := w.open(o, spoiled); !errors.Is(err, ErrDuplicate) {
+		t.Errorf("the same frame again, with another signature: %v", err)
+	}
 	for seq := bus.Seq(1); seq <= bus.WindowSize; seq++ {
 		w.accept(o, w.seal(s, seq))
 	}

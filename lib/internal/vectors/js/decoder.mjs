@@ -375,7 +375,7 @@ function readIdentity(text) {
     keys.push(kemKeyPair(seed));
   } while (r.left > 0);
   // The newest key first: it is the one most likely asked for.
-  return { id: sha256(signPub), keys: keys.reverse(), cardHashes: [] };
+  return { id: sha256(signPub), keys: keys.reverse() };
 }
 
 function readCard(raw, busId) {
@@ -423,7 +423,7 @@ function readRecord(raw, list) {
   r.end();
   rec.hash = H('record-hash', raw);
   check(rec.notAfter > rec.created && rec.notAfter - rec.created <= 90n * 86400n, 'malformed', 'life of a record');
-  check(rec.grace <= 30, 'malformed', 'grace');
+  check(rec.grace <= 30, 'policy', 'grace');
 
   // Policy.
   const encrypted = (rec.flags & ENCRYPT) !== 0, first = rec.epoch === 0n;
@@ -434,7 +434,7 @@ function readRecord(raw, list) {
   check(rec.historyCt.length === (rec.flags & HISTORY && !first ? NONCE + 32 + TAG : 0), 'malformed', 'history');
   const name = rec.nameCt.length - (encrypted ? NONCE + TAG : 0);
   check(name >= 1 && name <= 200, 'malformed', 'length of the name');
-  check(encrypted || rec.commitment.equals(ZERO32), 'malformed', 'commitment without encryption');
+  check(encrypted !== rec.commitment.equals(ZERO32), 'malformed', 'commitment');
   if (first) {
     check(rec.roomId.equals(ZERO32) && rec.prev.equals(ZERO32), 'malformed', 'room and prev of a first record');
     check(rec.cut.length + rec.resolves.length === 0, 'malformed', 'cut or resolves of a first record');
@@ -446,11 +446,10 @@ function readRecord(raw, list) {
   rec.members = m.list(4, 97, 1024, 32, (x) => ({ id: x.take(32), cardHash: x.take(32), role: x.u8(), sealedHash: x.take(32) }));
   m.end();
   check(rec.members.every((x) => x.role >= 1 && x.role <= OWNER), 'malformed', 'role');
-  check(encrypted || rec.members.every((x) => x.sealedHash.equals(ZERO32)), 'malformed', 'sealed key without encryption');
+  check(rec.members.every((x) => encrypted !== x.sealedHash.equals(ZERO32)), 'malformed', 'hash of a sealed key');
   const agrees = ({ signPub, role }) => role >= ADMIN && memberOf(rec, sha256(signPub))?.role === role;
   check(rec.authorities.every(agrees), 'members_mismatch', 'authority');
   check(rec.members.filter((x) => x.role >= ADMIN).length === rec.authorities.length, 'members_mismatch', 'authorities');
-  check(rec.authorities.some((a) => a.role === OWNER), 'malformed', 'no owner');
 
   for (const { signPub } of rec.authorities) checkKey(signPub);
   checkKey(rec.signer);
@@ -489,6 +488,7 @@ function checkChange(head, next) {
   const role = authorityOf(head, next.signer);
   check(role !== undefined, 'not_authority');
   check(next.suite === head.suite, 'transition', 'suite'); // the encrypt flag goes with it
+  check(next.authorities.some((a) => a.role === OWNER), 'transition', 'no owner');
   const loses = ({ id }) => mayWrite(head, id) && !mayWrite(next, id);
   check(next.cut.every(loses), 'transition', 'cut of who keeps or never had the right');
   if (role === OWNER) return;
@@ -505,23 +505,19 @@ function checkedKey(rec, key) {
   return key;
 }
 
-// openSealed opens the own entry. The server hands out the newest copy that there is: either the
-// signed one, of sealed_hash, or one that was sealed again to a newer card, which the commitment alone vouches for.
-function openSealed(rec, me, sealed) {
+// openSealed opens the own entry. The server hands out the newest copy that there is: either the signed one, of
+// sealed_hash, or one that was sealed again to the card that it names, which the commitment alone vouches for.
+function openSealed(rec, me, { blob, card }) {
   const entry = memberOf(rec, me.id);
   check(entry, 'not_member', 'a sealed key for who is no member');
-  check(sealed.length === ENC + 32 + TAG, 'malformed', 'sealed key');
-  const original = H('sealed-hash', sealed).equals(entry.sealedHash);
-  const cards = original ? [entry.cardHash] : me.cardHashes;
-  check(cards.length > 0, 'sealed_mismatch');
-  for (const cardHash of cards) {
-    const info = Buffer.concat([LP('seal'), ...keyContext(rec), rec.prev, rec.salt, me.id, cardHash, rec.commitment]);
-    for (const pair of me.keys) {
-      const key = hpkeOpen(pair, info, sealed);
-      if (key) return checkedKey(rec, key);
-    }
+  check(card || H('sealed-hash', blob).equals(entry.sealedHash), 'sealed_mismatch');
+  check(blob.length === ENC + 32 + TAG, 'decrypt', 'length of a sealed key');
+  const info = Buffer.concat([LP('seal'), ...keyContext(rec), rec.prev, rec.salt, me.id, card ?? entry.cardHash, rec.commitment]);
+  for (const pair of me.keys) {
+    const key = hpkeOpen(pair, info, blob);
+    if (key) return checkedKey(rec, key);
   }
-  throw new Refused(original ? 'decrypt' : 'sealed_mismatch', 'sealed key');
+  throw new Refused('decrypt', 'sealed key');
 }
 
 // openInRecord opens name_ct and history_ct.
@@ -576,32 +572,32 @@ function openFrame(subject, data, world) {
   r.end();
   const header = data.subarray(0, HEADER);
   check(ct.length <= MAX_INNER + (suite === 0 ? 0 : TAG), 'malformed', 'inner part too large');
-  const [ub, kind, shard, roomToken, senderToken, ...rest] = subject.split('.');
+  const [ub, , , roomToken, senderToken, ...rest] = subject.split('.');
   const room = world.rooms.find((x) => token(x.id) === roomToken);
   check(ub === 'ub' && rest.length === 0 && room, 'misrouted', 'subject of no room');
   check(room.chain.length > 0, 'epoch_unknown', 'no record of the room');
   check(suite === room.chain[0].suite, 'policy', 'suite');
 
   // 2. Where it came.
-  check(roomId.equals(room.id) && shard === String(room.id[0] & 7) && token(sender) === senderToken, 'misrouted');
+  check(roomId.equals(room.id) && token(sender) === senderToken, 'misrouted');
 
   // 3. The epoch.
   check(epoch < BigInt(room.chain.length), 'epoch_unknown');
   const rec = room.chain[Number(epoch)], head = room.chain.at(-1);
   check(tag.equals(rec.hash.subarray(0, 8)), 'fork', 'epoch tag');
   check(flags === rec.flags, 'policy', 'flags');
-  check(kind === (rec.flags & PERSIST ? 'd' : 'l'), 'misrouted', 'stored or live');
-  check(suite === 0 || rec.key, 'epoch_unknown', 'no key of this epoch');
 
-  // 4. The sender. Section 4, "Removal", is stricter than step 4 for who lost the right and has it again.
-  // When the next epoch was accepted is not in a recording, so grace_s cannot be checked.
+  // 4. The sender. When the next epoch was accepted is not in a recording, so grace_s cannot be checked.
   check(mayWrite(rec, sender), 'not_member');
+  if (suite !== 0 && !rec.key && !memberOf(rec, world.me)) return undefined; // before the reader's time
   const bound = room.chain.slice(Number(epoch) + 1).find((x) => !mayWrite(x, sender));
   if (bound) {
     const cut = bound.cut.find((c) => c.id.equals(sender) && c.session.equals(session));
     check(cut, 'not_member', 'session is not in the cut');
     check(seq <= cut.last, 'epoch_closed', 'after the cut');
   }
+  const signPub = world.signers.get(sender.toString('hex'));
+  check(signPub, 'not_found', 'no card of the sender');
 
   // 5. The window. Memory is no matter here, so no session is ever forgotten.
   const frameHash = H('frame-hash', header, sha256(ct));
@@ -613,13 +609,13 @@ function openFrame(subject, data, world) {
 
   // 6. The AEAD, then the signature under the key of the sender's card, then what is inside.
   let inner = ct;
+  check(suite === 0 || rec.key, 'decrypt', 'no key of this epoch');
   if (suite !== 0) {
     const key = KDF(rec.key, rec.hash, 'frame-key', [Buffer.of(suite), sender, session], 32);
     inner = openSuite(suite, key, nonce, ct, header);
   }
-  const signPub = world.signers.get(sender.toString('hex'));
-  check(signPub, 'not_found', 'no card of the sender');
   verify(signPub, 'frame', frameHash, sig);
+  check(!twin, 'equivocation', 'another frame with this number');
   const { sentUs, records } = readInner(inner, (flags & PAD) !== 0);
 
   // 7. Live frames are of now.
@@ -628,11 +624,10 @@ function openFrame(subject, data, world) {
     check(sentUs >= now - 300000000n, 'stale');
     check(sentUs <= now + 120000000n, 'clock_skew');
   }
-  check(!twin, 'equivocation', 'another frame with this number');
   window.seen.set(seq, frameHash);
   if (seq > window.top) window.top = seq;
   world.windows.set(name, window);
-  return { session: name, seq, lines: records.map((x) => line(rec, sender, seq, x)) };
+  return { session: name, seq, lines: records.map((x) => line(nameOf(room), epoch, sender, seq, x)) };
 }
 
 function readInner(inner, padded) {
@@ -662,17 +657,20 @@ function padme(size) {
   return (size + m) & ~m;
 }
 
+// nameOf is the name in the head or, for who was removed, the last that could be read.
+const nameOf = (room) => room.chain.findLast((rec) => rec.name)?.name;
+
 // line has numbers up to 2^64, which JSON.stringify cannot write.
-function line(rec, sender, seq, { headers, body }) {
+function line(name, epoch, sender, seq, { headers, body }) {
   const rest = JSON.stringify({ headers: Object.fromEntries(headers), body: body.toString('base64') });
-  return `{"room":"${rec.name}","epoch":${rec.epoch},"sender":"${sender.toString('base64url')}","seq":${seq},${rest.slice(1)}`;
+  return `{"room":"${name}","epoch":${epoch},"sender":"${sender.toString('base64url')}","seq":${seq},${rest.slice(1)}`;
 }
 
 // ---------------------------------------------------------------- the recording
 
 // readAnswers verifies what the control plane answered (section 7). Sealed keys are left for
-// openRoom, which wants all of the chain and the own cards.
-function readAnswers(answers, me, busId, report) {
+// openRoom, which wants all of the chain.
+function readAnswers(answers, busId, report) {
   const signers = new Map(), rooms = {};
   const roomOf = (id) => (rooms[id] ??= { id: strict(id), chain: [], sealed: [] });
   for (const { method, path, status, body } of answers) {
@@ -685,7 +683,6 @@ function readAnswers(answers, me, busId, report) {
         check(card.id.equals(strict(id)), 'card_mismatch', 'id');
         check(wanted === null || card.hash.equals(strict(wanted)), 'card_mismatch', 'hash');
         signers.set(card.id.toString('hex'), card.signPub); // serves for every epoch, since the id is its hash
-        if (card.id.equals(me.id)) me.cardHashes.push(card.hash);
       } else if (what === 'rooms' && part === 'records') {
         const room = roomOf(id);
         for (const { record, members } of body.records) {
@@ -695,8 +692,7 @@ function readAnswers(answers, me, busId, report) {
         const last = room.chain[body.head ?? 0];
         check(!body.hash || !last || last.hash.equals(strict(body.hash)), 'fork', 'the server has another head');
       } else if (what === 'rooms' && part === 'keys') {
-        check(strict(body.id).equals(me.id), 'sealed_mismatch', 'the key of somebody else');
-        (roomOf(id).sealed[epoch] ??= []).push(strict(body.blob));
+        (roomOf(id).sealed[epoch] ??= []).push({ blob: strict(body.blob), card: body.card && strict(body.card) });
       }
     });
   }
@@ -717,7 +713,7 @@ function main(path) {
     }
   };
   const me = readIdentity(recording.identity);
-  const world = { ...readAnswers(recording.answers, me, strict(recording.bus_id), report), windows: new Map(), now: recording.now };
+  const world = { me: me.id, ...readAnswers(recording.answers, strict(recording.bus_id), report), windows: new Map(), now: recording.now };
   for (const room of world.rooms) openRoom(room, me, report);
 
   const opened = [];
