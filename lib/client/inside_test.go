@@ -117,9 +117,7 @@ func (p *pair) seal(t *testing.T, session bus.SessionID, seq bus.Seq, body strin
 
 func (p *pair) store(t *testing.T, data []byte, id string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	reply, err := p.alice.nc.RequestMsgWithContext(ctx, &nats.Msg{
+	reply, err := p.alice.nc.RequestMsgWithContext(p.context(t), &nats.Msg{
 		Subject: bus.DataSubject(p.room.id, p.alice.id, true), Data: data, Header: nats.Header{nats.MsgIdHdr: []string{id}},
 	})
 	if err != nil {
@@ -128,6 +126,46 @@ func (p *pair) store(t *testing.T, data []byte, id string) {
 	if a := parseAck(reply, bus.Shard(p.room.id)); a.verdict != ackStored {
 		t.Fatalf("not stored: %v", a.err)
 	}
+}
+
+// Headers of the transport are their sender's, who may write what a server writes
+// to tell of a consumer. It is a frame that is none, and the next one comes.
+func TestStatusWrittenByAMemberStopsNobody(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	for _, status := range []string{"503", "409", "404", "100"} {
+		reply, err := p.alice.nc.RequestMsgWithContext(p.context(t), &nats.Msg{
+			Subject: bus.DataSubject(p.room.id, p.alice.id, true), Header: nats.Header{"Status": []string{status}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := parseAck(reply, bus.Shard(p.room.id)); a.verdict != ackStored {
+			t.Fatalf("not stored: %v", a.err)
+		}
+	}
+	p.seal(t, bus.SessionID{1}, 0, "hello")
+	failures := 0
+	for m, err := range p.theirs.Messages(p.context(t), Stored) {
+		switch {
+		case errors.Is(err, bus.ErrMalformed):
+			failures++
+		case err != nil:
+			t.Error(err)
+		case string(m.Body) != "hello":
+			t.Errorf("read %q", m.Body)
+		}
+	}
+	if failures != 4 {
+		t.Errorf("%d malformed frames, want 4", failures)
+	}
+}
+
+// context bounds one step of a test.
+func (p *pair) context(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // Two frames of one seq are told of, and the proof of it is kept.

@@ -147,7 +147,9 @@ func (p *pull) check(now time.Time) {
 
 // receive is the handler of the subscription.
 func (p *pull) receive(msg *nats.Msg) {
-	if status := msg.Header.Get("Status"); status != "" && len(msg.Data) == 0 {
+	// What was stored comes with a subject to acknowledge it on. Its headers are
+	// its sender's, who may have written a status too.
+	if status := msg.Header.Get("Status"); status != "" && len(msg.Data) == 0 && msg.Reply == "" {
 		p.receiveStatus(msg, status)
 		return
 	}
