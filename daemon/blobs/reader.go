@@ -1,6 +1,7 @@
 package blobs
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"hash"
@@ -14,14 +15,19 @@ const readSize = 64 << 10
 
 // NewReader returns the bytes of a blob from offset on. src gives the whole
 // blob, of size bytes; what is before offset is read at once, since the hash
-// covers it. The last bytes are given out only after the hash was found right:
-// otherwise the error has [bus.CodeBlobMismatch]. Errors of src are passed on.
-func NewReader(src io.Reader, hash bus.BlobHash, size, offset int64) (io.Reader, error) {
+// covers it, unless ctx ends. The last bytes are given out only after the hash was
+// found right: otherwise the error has [bus.CodeBlobMismatch]. Errors of src are
+// passed on.
+func NewReader(ctx context.Context, src io.Reader, hash bus.BlobHash, size, offset int64) (io.Reader, error) {
 	if offset < 0 || offset > size {
 		return nil, bus.Errorf(bus.CodeMalformed, "open blob: offset %d of %d bytes", offset, size)
 	}
 	r := &reader{src: src, want: hash, left: size, hash: sha256.New(), buf: make([]byte, readSize)}
 	for skip := offset; skip > 0; {
+		// Whoever asked and went away must not have the rest hashed for nothing.
+		if err := context.Cause(ctx); err != nil {
+			return nil, bus.Errorf(bus.CodeTimeout, "open blob: %w", err)
+		}
 		n, err := r.fill(min(skip, readSize))
 		if err != nil {
 			return nil, err

@@ -168,7 +168,7 @@ func notFound(hash bus.BlobHash) error {
 }
 
 // Open implements [blobs.Store].
-func (d *Dir) Open(_ context.Context, hash bus.BlobHash, offset int64) (io.ReadCloser, int64, error) {
+func (d *Dir) Open(ctx context.Context, hash bus.BlobHash, offset int64) (io.ReadCloser, int64, error) {
 	d.mu.Lock()
 	s, ok := d.stored[hash]
 	d.mu.Unlock()
@@ -187,7 +187,7 @@ func (d *Dir) Open(_ context.Context, hash bus.BlobHash, offset int64) (io.ReadC
 	if err != nil {
 		return nil, 0, failed("open blob", err)
 	}
-	r, err := blobs.NewReader(f, hash, s.size, offset)
+	r, err := blobs.NewReader(ctx, f, hash, s.size, offset)
 	if err != nil {
 		err = d.judge(hash, err)
 		return nil, 0, errors.Join(err, f.Close())

@@ -273,6 +273,12 @@ func offsets(w *world) {
 		_, _, err := w.store.Open(w.Context(), hash, at)
 		w.wantCode("beyond the ends", err, bus.CodeMalformed)
 	}
+	// Who went away has nothing hashed, and the blob is none the worse.
+	gone, cancel := context.WithCancel(w.Context())
+	cancel()
+	_, _, err := w.store.Open(gone, hash, 149_999)
+	w.wantCode("after the request ended", err, bus.CodeTimeout)
+	w.wantContent(hash, whole)
 }
 
 func twoUsers(w *world) {
