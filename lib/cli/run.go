@@ -282,6 +282,9 @@ func (f *frame) finish(ctx context.Context, err error) Exit {
 		command, asJSON, verbose = f.inv.command(), f.wants(flagJSON), f.wants(flagVerbose)
 	}
 	r := reportOf(err, command)
+	if f.inv != nil {
+		r.Hint = f.inv.carry(r.Hint)
+	}
 	if writeErr := r.write(f.stderr, asJSON, verbose); writeErr != nil {
 		return max(r.Exit, ExitFailed) // nobody listens; the status still tells
 	}

@@ -3,7 +3,6 @@ package keygen
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/enmanuel/unibus/lib/cli"
 	"github.com/enmanuel/unibus/lib/cli/connect"
@@ -122,15 +121,9 @@ func withKeys(c *cli.Call, label string, work func(context.Context, *client.Clie
 // pruneLine is the command that drops the older keys of the identity that was
 // just rotated, on the same bus.
 func pruneLine(c *cli.Call) string {
-	words := []string{"unibus"}
-	for _, flag := range []string{"context", "identity"} {
-		if c.Source(flag) == "flag" {
-			words = append(words, "--"+flag, c.String(flag))
-		}
-	}
-	words = append(words, "keygen", "prune")
+	line := "unibus keygen prune"
 	if file := c.Arg(0); file != "" {
-		words = append(words, file)
+		line += " " + file
 	}
-	return strings.Join(words, " ")
+	return c.Carry(line)
 }

@@ -96,7 +96,7 @@ func TestALostAnswerIsAnUnknownOutcome(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})
 	got := usermgr(t, "--socket", path, "add", "alice", someKey)
-	if got.status != int(cli.ExitPartial) || got.stdout != "" || !strings.Contains(got.stderr, "hint: unibus usermgr list\n") {
+	if got.status != int(cli.ExitPartial) || got.stdout != "" || !strings.Contains(got.stderr, "hint: unibus usermgr --socket "+path+" list\n") {
 		t.Errorf("%+v", got)
 	}
 	if len(asked) != 1 {
